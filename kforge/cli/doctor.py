@@ -1,0 +1,132 @@
+"""``kforge doctor``: what works here, and the command that fixes what does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from kforge.cli.options import JsonOption, StoreOption
+from kforge.cli.output import print_json
+from kforge.errors import KforgeError
+
+if TYPE_CHECKING:
+    from kforge.config import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One check. ``required`` rows decide the exit code."""
+
+    check: str
+    ok: bool
+    found: str
+    fix: str
+    required: bool = True
+
+
+def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Check interpreter, compiler, SYCL, devices, sandbox, store. Exit code 2: something is missing."""
+    from kforge.config import places
+
+    here = places()
+    rows = [
+        _python(),
+        _torch(),
+        _compiler(),
+        *_sycl(here),
+        *_sandbox(),
+        _cache(here),
+        _store(store or here.store_url),
+    ]
+    if as_json:
+        print_json([{"check": r.check, "ok": r.ok, "found": r.found, "fix": r.fix or None} for r in rows])
+    else:
+        for row in rows:
+            mark = "ok  " if row.ok else "FAIL" if row.required else "note"
+            print(f"{mark}  {row.check:<20} {row.found}")
+            if not row.ok:
+                print(f"      {'':<20} fix: {row.fix}")
+    if any(r.required and not r.ok for r in rows):
+        raise typer.Exit(2)
+
+
+def _python() -> Row:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Row("python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
+
+
+def _torch() -> Row:
+    from importlib import metadata
+
+    fix = "pip install torch==2.13.0 (CPU build: --index-url https://download.pytorch.org/whl/cpu)"
+    try:
+        return Row("torch", True, metadata.version("torch"), fix)
+    except metadata.PackageNotFoundError:
+        return Row("torch", False, "not installed", fix)
+
+
+def _compiler() -> Row:
+    path = shutil.which("g++")
+    return Row("g++", path is not None, path or "not on the PATH", "apt-get install g++")
+
+
+def _sycl(here: Places) -> list[Row]:
+    from kforge.eval.sycl_runtime import PIP_LINE, ensure_shim, runtime_version
+    from kforge.workers.hardware import detect_devices
+
+    try:
+        rows = [Row("sycl runtime", True, runtime_version(), PIP_LINE)]
+        rows.append(Row("sycl shim", True, str(ensure_shim(here.cache)), PIP_LINE))
+        devices = detect_devices()
+    except KforgeError as error:
+        return [Row("sycl", False, error.message, error.next_step)]
+    listed = ", ".join(f"{d.selector} {d.name}" for d in devices) or "none"
+    rows.append(Row("sycl devices", bool(devices), listed, f"{PIP_LINE} (brings the OpenCL CPU device)"))
+    return rows
+
+
+def _sandbox() -> list[Row]:
+    from kforge.eval.sandbox import layers
+
+    fixes = {
+        "landlock": "use a kernel of 5.13 or newer with Landlock enabled",
+        "network_namespace": "sysctl kernel.unprivileged_userns_clone=1, or run as root",
+        "process_namespace": "sysctl kernel.unprivileged_userns_clone=1, or run as root",
+        "seccomp": "use a kernel with seccomp filters",
+    }
+    return [
+        Row(
+            f"sandbox {name}",
+            ok,
+            "works" if ok else "not available here",
+            fixes.get(name, "see docs/candidate.md"),
+            False,
+        )
+        for name, ok in layers().items()
+    ]
+
+
+def _cache(here: Places) -> Row:
+    fix = "export KFORGE_CACHE=/a/writable/directory"
+    try:
+        here.cache.mkdir(parents=True, exist_ok=True)
+        free_gib = shutil.disk_usage(here.cache).free / 2**30
+    except OSError as error:
+        return Row("build cache", False, f"{here.cache}: {error.strerror}", fix)
+    writable = os.access(here.cache, os.W_OK)
+    return Row("build cache", writable and free_gib > 1, f"{here.cache}, {free_gib:.0f} GiB free", fix)
+
+
+def _store(url: str) -> Row:
+    from kforge.data.store import Store
+
+    try:
+        with Store.open(url) as opened:
+            return Row("store", True, f"{opened.url}, {len(opened.list_runs())} runs", "")
+    except KforgeError as error:
+        return Row("store", False, error.message, error.next_step)

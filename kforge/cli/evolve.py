@@ -1,0 +1,158 @@
+"""``kforge evolve``: search for a fast kernel. Wires store, pool, proposer and loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kforge.cli.options import DeviceOption, JsonOption, SizeOption, StoreOption, TrackOption, checked_track
+from kforge.cli.output import print_json
+from kforge.config import DEFAULTS
+from kforge.errors import UsageError
+
+if TYPE_CHECKING:
+    from kforge.cli.settings import OpenedRun, Settings
+    from kforge.evolve.proposer import Proposer
+    from kforge.evolve.summary import RunSummary
+    from kforge.types import Language
+
+
+def evolve(  # noqa: PLR0917 - typer reads the options from the signature
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", "-t", metavar="TASK", help="Task id such as kb/L2/17, or a file such as ./mine.py."
+        ),
+    ] = None,
+    language: Annotated[
+        str, typer.Option("--language", metavar="L", help="Language of the kernels: sycl.")
+    ] = DEFAULTS.language,
+    device: DeviceOption = "auto",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", metavar="SPEC", help="Who proposes: offline (rule-based, no model, no network)."
+        ),
+    ] = DEFAULTS.model,
+    track: TrackOption = "sealed",
+    evals: Annotated[
+        int, typer.Option("--evals", metavar="N", help="Evaluations to make; exact duplicates are free.")
+    ] = DEFAULTS.evals,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="M", help="Stop proposing after this long.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Seed of every decision.")] = DEFAULTS.seed,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="NAME", help="Name of the run; the same name again continues it."),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="NAME", help="Continue this run with the settings it began with."),
+    ] = None,
+    store: StoreOption = None,
+    size: SizeOption = DEFAULTS.size,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(
+            "--in-flight",
+            metavar="N",
+            help="Candidates under way at a time. Default: what the machine takes.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evolve a kernel for a task: propose, build, check, time, keep the best of every kind.
+
+    Every step is stored before it counts: after a crash or kill -9 the same command with --run NAME, or
+    --resume NAME, goes on where it stopped. Ctrl-C drains what is under way; a second one stops at once.
+    """
+    from kforge.cli.settings import open_run, requested_settings
+    from kforge.codec import to_dict
+    from kforge.config import places
+    from kforge.render import print_summary
+
+    here = places()
+    wanted = requested_settings(
+        task=task, language=language, device=device, model=model, track=checked_track(track), evals=evals,
+        minutes=minutes, seed=seed, size=size, in_flight=in_flight,
+    )  # fmt: skip
+    with open_run(store or here.store_url, wanted, run, resume) as opened:
+        summary, settings = asyncio.run(_drive(opened, here.cache, here.user_tasks))
+    name = opened.run.name
+    if as_json:
+        print_json({"run": name, "task": settings.task, "size": settings.size, **to_dict(summary)})
+    else:
+        print_summary(name, settings.task, settings.size, summary)
+
+
+async def _drive(opened: OpenedRun, cache: Path, user_tasks: Path) -> tuple[RunSummary, Settings]:
+    """Open the pool, run the loop under signal handlers, close the pool."""
+    from kforge.clock import SystemClock
+    from kforge.eval.candidate import parse_candidate
+    from kforge.eval.harness import harness_version
+    from kforge.evolve.context import LoopConfig
+    from kforge.evolve.loop import evolve as run_loop
+    from kforge.evolve.stop import StopSignal
+    from kforge.status import StatusLine
+    from kforge.workers.hardware import choose_device
+    from kforge.workers.local import LocalPool
+
+    settings = opened.settings
+    language, track = checked_language(settings.language), checked_track(settings.track)
+    proposer = make_proposer(settings.model)
+    config = LoopConfig(
+        evals=settings.evals, seed=settings.seed, harness_version=harness_version(), track=track,
+        minutes=settings.minutes, in_flight=settings.in_flight,
+    )  # fmt: skip
+    device = choose_device(language, settings.device)
+    stop = StopSignal()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.request)
+    clock = SystemClock()
+    heading = f"run {opened.run.name}: {settings.task} ({settings.size}) on {device.name}"
+    with StatusLine(sys.stderr, clock, run=opened.run.name, heading=heading) as status:
+        pool = await LocalPool.open(settings.task, settings.size, device, cache, user_tasks)
+        try:
+            summary = await run_loop(
+                config, task=pool.task, device=device, pool=pool, proposer=proposer, store=opened.store,
+                run_id=opened.run.id, clock=clock, parse_candidate=parse_candidate, on_event=status.note,
+                stop=stop, lease=opened.lease,
+            )  # fmt: skip
+        finally:
+            await pool.close()
+    return summary, settings
+
+
+def checked_language(language: str) -> Language:
+    """The language, or a usage error.
+
+    Raises:
+        UsageError: no such language.
+    """
+    if language == "sycl":
+        return "sycl"
+    if language == "cuda":
+        return "cuda"
+    raise UsageError(f"--language {language!r} is unknown.", "use --language sycl")
+
+
+def make_proposer(spec: str) -> Proposer:
+    """The proposer that ``--model`` names.
+
+    Raises:
+        UsageError: this version knows no such proposer.
+    """
+    from kforge.evolve.offline.proposer import OfflineProposer
+
+    if spec == "offline":
+        return OfflineProposer()
+    raise UsageError(
+        f"--model {spec!r} is not a proposer of this version, which has: offline.", "use --model offline"
+    )

@@ -1,0 +1,91 @@
+"""``kforge runs`` and ``kforge report``: what was done, read from the store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kforge.cli.options import JsonOption, StoreOption
+from kforge.cli.output import print_json
+
+runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@runs_app.command("list")
+def list_command(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List runs, newest first."""
+    from kforge.codec import to_dict
+    from kforge.config import places
+    from kforge.data.store import Store
+    from kforge.render import print_table, speedup_of_objective
+
+    with Store.open(store or places().store_url, create=False) as opened:
+        found = opened.list_runs()
+    if as_json:
+        print_json([to_dict(overview) for overview in found])
+        return
+    rows = [
+        (
+            o.run.name, o.run.task_id, o.run.size, o.run.state, str(o.evaluations), str(o.passed),
+            speedup_of_objective(o.best_objective), f"{o.run.created_at:%Y-%m-%d %H:%M}",
+        )
+        for o in found
+    ]  # fmt: skip
+    print_table(
+        ("run", "task", "size", "state", "evaluations", "passed", "best (lower bound)", "began"), rows
+    )
+
+
+@runs_app.command("show")
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Every candidate of a run, in the order of telling."""
+    from kforge.codec import to_dict
+    from kforge.config import places
+    from kforge.data.store import Store
+    from kforge.render import outcome_line, print_table
+    from kforge.types import Outcome
+
+    with Store.open(store or places().store_url, create=False) as opened:
+        records = opened.load_run(opened.get_run(run).id)
+    ordinals = {c.id: c.ordinal for c in records.candidates}
+    kinds = {p.ordinal: p.kind for p in records.proposals}
+    rows = [
+        (e.seq, ordinals[e.candidate_id], kinds[ordinals[e.candidate_id]], e.value.outcome)
+        for e in records.evaluations
+    ]
+    if as_json:
+        print_json(
+            [{"seq": s, "candidate": n, "kind": k, "outcome": to_dict(o, Outcome)} for s, n, k, o in rows]
+        )
+        return
+    print_table(
+        ("told", "candidate", "kind", "outcome"),
+        [(str(s), str(n), k, outcome_line(o).splitlines()[0][:140]) for s, n, k, o in rows],
+    )
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report on a run: best kernel, archive grid, failures by class, what it took."""
+    from kforge.codec import to_dict
+    from kforge.config import places
+    from kforge.data.store import Store
+    from kforge.eval.candidate import parse_candidate
+    from kforge.evolve.retell import summary_of
+    from kforge.render import print_summary
+
+    with Store.open(store or places().store_url, create=False) as opened:
+        records = opened.load_run(opened.get_run(run).id)
+    summary = summary_of(records, parse_candidate)
+    if as_json:
+        print_json({"run": run, "task": records.run.task_id, "size": records.run.size, **to_dict(summary)})
+    else:
+        print_summary(run, records.run.task_id, records.run.size, summary)

@@ -1,0 +1,1 @@
+"""One file per revision; the newest is the schema this kforge speaks."""

@@ -1,0 +1,1 @@
+"""Tasks: which exist (``registry``), what they compute (``loader``), and their shapes (``describe``)."""

@@ -1,0 +1,237 @@
+"""Every launch argument against its kernel's parameter: exact types, or a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from kforge.eval.parameter_types import (
+    ELEMENTS,
+    SCALAR_BYTES,
+    LocalType,
+    ParameterType,
+    PointerType,
+    ScalarParameter,
+)
+from kforge.eval.plan import (
+    BoolArg,
+    BoundArg,
+    BoundLocal,
+    BoundPlan,
+    BoundScalar,
+    BoundTensor,
+    CopyStep,
+    FloatArg,
+    IntArg,
+    LaunchArg,
+    LaunchPlan,
+    LaunchStep,
+    LocalArg,
+    MemsetStep,
+    OpStep,
+    ScalarType,
+    Step,
+    TensorArg,
+    TypedArg,
+)
+from kforge.eval.signature import Signature, Signatures
+from kforge.types import DTYPE_BYTES, ScreenedOut
+
+_FLOAT_LIMITS = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852886e38}
+_READ_ONLY = ("input", "param", "buffer")
+
+
+class _Refused(Exception):
+    """Carries (rule, reason) out of the checks; never leaves this module."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = ScreenedOut(reason, rule)
+
+
+def check_arguments(plan: LaunchPlan, signatures: Signatures) -> BoundPlan | ScreenedOut:
+    """Resolve every launch argument to exactly what its kernel declares.
+
+    Also decides what only const-ness can tell: inputs go to const pointers only, a kernel reads nothing
+    that was never written, and every output is written by a launch.
+
+    Args:
+        plan: a validated plan.
+        signatures: of the device code that it launches.
+    """
+    written = {s.id for s in plan.storages if s.role in (*_READ_ONLY, "zeros")}
+    launched: set[int] = set()
+    launches = []
+    try:
+        for step in plan.steps:
+            if isinstance(step, LaunchStep):
+                bound = _bind(plan, step, _find(step, signatures))
+                _follow(plan, step, bound, written)
+                launched |= {
+                    plan.tensors[b.id].storage for b in bound if isinstance(b, BoundTensor) and b.writable
+                }
+                launches.append(bound)
+            else:
+                written.add(_target(plan, step))
+    except _Refused as refusal:
+        return refusal.outcome
+    for index, output in enumerate(plan.outputs):
+        if plan.tensors[output].storage not in launched:
+            return ScreenedOut(
+                f"output {index} is written by no kernel: it only goes to const pointers", "outputs"
+            )
+    return BoundPlan(plan, tuple(launches))
+
+
+def _target(plan: LaunchPlan, step: Step) -> int:
+    match step:
+        case OpStep(out=tensor) | MemsetStep(tensor=tensor) | CopyStep(dst=tensor):
+            return plan.tensors[tensor].storage
+        case LaunchStep():
+            raise AssertionError("launches are followed by their arguments")
+        case _:
+            assert_never(step)
+
+
+def _find(step: LaunchStep, signatures: Signatures) -> Signature:
+    what = f"k.launch({step.kernel!r})"
+    found = signatures.kernels.get(step.kernel)
+    if found is None:
+        if step.kernel in signatures.skipped:
+            raise _Refused("signature", f"{what}: {signatures.skipped[step.kernel]}")
+        names = ", ".join(signatures.kernels) or "none"
+        why = "".join(f"; {reason}" for reason in list(signatures.skipped.values())[:3])
+        raise _Refused("kernel_name", f"{what}: SOURCE has no such kernel; its kernels are: {names}{why}")
+    if len(step.grid) != found.dimensions:
+        raise _Refused("grid", f"{what}: grid has {len(step.grid)} dimensions, the kernel is declared "
+                       f"nd_range_kernel<{found.dimensions}>")  # fmt: skip
+    if len(step.args) != len(found.parameters):
+        listed = ", ".join(parameter.text for parameter in found.parameters)
+        raise _Refused("arguments", f"{what}: {len(step.args)} arguments for {len(found.parameters)} "
+                       f"parameters ({listed})")  # fmt: skip
+    return found
+
+
+def _bind(plan: LaunchPlan, step: LaunchStep, signature: Signature) -> tuple[BoundArg, ...]:
+    bound = []
+    for index, (arg, parameter) in enumerate(zip(step.args, signature.parameters, strict=True)):
+        what = f"k.launch({step.kernel!r}) argument {index} (`{parameter.text}`)"
+        bound.append(_argument(plan, arg, parameter.type, what))
+    return tuple(bound)
+
+
+def _argument(plan: LaunchPlan, arg: LaunchArg, kind: ParameterType, what: str) -> BoundArg:
+    match kind:
+        case PointerType():
+            if not isinstance(arg, TensorArg):
+                raise _Refused("arguments", f"{what} is a pointer and gets {_show(arg)}; pass a tensor")
+            return _tensor(plan, arg, kind, what)
+        case LocalType():
+            if not isinstance(arg, LocalArg):
+                raise _Refused(
+                    "arguments", f"{what} is local memory and gets {_show(arg)}; pass k.local(dtype, n)"
+                )
+            if kind.element not in ELEMENTS[arg.dtype]:
+                raise _Refused(
+                    "arguments", f"{what} gets k.local of {arg.dtype}, which is not its element type"
+                )
+            return BoundLocal(kind.form, arg.dtype, arg.count, arg.count * DTYPE_BYTES[arg.dtype])
+        case ScalarParameter():
+            return _scalar(arg, kind.type, what)
+        case _:
+            assert_never(kind)
+
+
+def _tensor(plan: LaunchPlan, arg: TensorArg, kind: PointerType, what: str) -> BoundTensor:
+    tensor, storage = plan.tensors[arg.id], plan.storage_of(arg.id)
+    if kind.element is not None and kind.element not in ELEMENTS[tensor.dtype]:
+        raise _Refused("arguments", f"{what} gets a {tensor.dtype} tensor; the element types differ")
+    start_bytes = tensor.offset * DTYPE_BYTES[tensor.dtype]
+    if kind.element is not None and kind.width > 1:
+        # A vector of three is laid out as four.
+        vector_bytes = SCALAR_BYTES[kind.element] * (4 if kind.width == 3 else kind.width)
+        if start_bytes % vector_bytes or storage.align % vector_bytes:
+            raise _Refused("alignment", f"{what} needs {vector_bytes}-byte alignment; the tensor starts at "
+                           f"byte {start_bytes} of memory aligned to {storage.align}")  # fmt: skip
+    if storage.role in _READ_ONLY and not kind.const:
+        name = f"{storage.role} {storage.name}"
+        raise _Refused("read_only", f"{what} gets {name}: inputs are read-only, declare the parameter const")
+    return BoundTensor(arg.id, writable=not kind.const)
+
+
+def _follow(plan: LaunchPlan, step: LaunchStep, bound: Sequence[BoundArg], written: set[int]) -> None:
+    tensors = [(index, arg) for index, arg in enumerate(bound) if isinstance(arg, BoundTensor)]
+    for _, arg in tensors:
+        if arg.writable:
+            written.add(plan.tensors[arg.id].storage)
+    for index, arg in tensors:
+        if plan.tensors[arg.id].storage not in written:
+            raise _Refused("unwritten", f"k.launch({step.kernel!r}) argument {index} is read (const) and "
+                           f"nothing has written it before")  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------- scalars
+
+
+def _scalar(arg: LaunchArg, kind: ScalarType, what: str) -> BoundScalar:
+    match arg:
+        case TensorArg() | LocalArg():
+            raise _Refused("arguments", f"{what} is a scalar and gets {_show(arg)}")
+        case BoolArg(value=value):
+            given: ScalarType | None = "b8"
+        case IntArg(value=value):
+            given = kind if kind[0] in "iu" else None
+        case FloatArg(value=value):
+            given = kind if kind in ("f16", "bf16", "f32", "f64") else None
+        case TypedArg(type=given, value=value):
+            pass
+        case _:
+            assert_never(arg)
+    if given != kind:
+        raise _Refused("arguments", f"{what} gets {_show(arg)}; {_advice(arg, kind)}")
+    if kind == "b8":
+        if not isinstance(value, bool):
+            raise _Refused("arguments", f"{what} gets {_show(arg)}; pass True or False")
+        return BoundScalar(kind, value)
+    if isinstance(value, bool) or isinstance(value, float) != (kind[0] in "fb"):
+        raise _Refused("arguments", f"{what} gets {_show(arg)}; {_advice(arg, kind)}")
+    _in_range(value, kind, what)
+    return BoundScalar(kind, value)
+
+
+def _in_range(value: int | float, kind: ScalarType, what: str) -> None:
+    if isinstance(value, float):
+        if abs(value) > _FLOAT_LIMITS.get(kind, float("inf")):
+            raise _Refused("overflow", f"{what} gets {value}, which {kind} cannot hold")
+        return
+    bits = 8 * SCALAR_BYTES[kind]
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind[0] == "i" else (0, 2**bits - 1)
+    if not low <= value <= high:
+        raise _Refused("overflow", f"{what} gets {value}; its range is {low}..{high}")
+
+
+def _advice(arg: LaunchArg, kind: ScalarType) -> str:
+    if kind == "b8":
+        return "pass True or False"
+    if kind[0] in "fb":
+        return f"pass a float: write 2.0 for 2, or k.{kind}(x)"
+    hint = "use // or int()" if isinstance(arg, FloatArg) else f"int(x) or k.{kind}(x)"
+    return f"pass an int: {hint}"
+
+
+def _show(arg: LaunchArg) -> str:
+    match arg:
+        case TensorArg():
+            return "a tensor"
+        case LocalArg():
+            return "local memory"
+        case TypedArg():
+            return f"k.{arg.type}({arg.value})"
+        case IntArg():
+            return f"the int {arg.value}"
+        case FloatArg():
+            return f"the float {arg.value}"
+        case BoolArg():
+            return f"the bool {arg.value}"
+        case _:
+            assert_never(arg)

@@ -1,0 +1,197 @@
+"""Is an output right? fp64 truth, an allowance from the precision model, exact masks and integers.
+
+Bounds, per group (row, channel or the whole output): rms(c - r) <= 4 * E_rms + u_out * rms(r), and every
+element |c - r| <= 8 * E_max + 2 * u_out * |r|, where E is the spread of the precision model (or of eager
+PyTorch, whichever is larger) around the truth. Source: design section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kforge.eval.precision_model import NoiseMode
+from kforge.types import CheckFailure, Precision
+
+RMS_FACTOR = 4.0
+MAX_FACTOR = 8.0
+# A group of n values estimates its own spread to 1 / sqrt(2 n), so small groups need more draws of the model.
+SCALAR_DRAWS = 16
+SMALL_GROUP_DRAWS = 4
+SMALL_GROUP = 16
+LARGE_GROUP = 256
+_OUT_ROUNDOFF = {
+    torch.float64: 2.0**-53,
+    torch.float32: 2.0**-24,
+    torch.float16: 2.0**-11,
+    torch.bfloat16: 2.0**-8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Why an output was rejected, in words for the proposer."""
+
+    kind: CheckFailure
+    reason: str
+    max_error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """An accepted output; ``max_error`` is in units of the allowed error, so at most 1."""
+
+    max_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What one output must be.
+
+    Attributes:
+        exact: fp64 (or the integer type) values of the reference.
+        spread_rms: per group, shape (groups, 1).
+        spread_max: per group, shape (groups, 1).
+        eager: the reference in its own precision, for the KernelBench verdict.
+    """
+
+    exact: Tensor
+    spread_rms: Tensor
+    spread_max: Tensor
+    eager: Tensor
+
+
+Reference = Callable[[], Sequence[Tensor]]
+
+
+def truths(
+    exact_run: Reference, eager_outputs: Sequence[Tensor], precision: Precision, rng: torch.Generator
+) -> tuple[Truth, ...]:
+    """Run the fp64 reference and the precision model.
+
+    Args:
+        exact_run: runs the reference in fp64 on this trial's inputs.
+        eager_outputs: the reference's outputs in its own precision.
+        precision: the candidate's declared precision.
+        rng: noise of the precision model.
+    """
+    exact = [o.detach() for o in exact_run()]
+    draws = max((_draws(o) for o in exact), default=1)
+    modelled: list[Sequence[Tensor]] = []
+    if any(o.is_floating_point() for o in exact):
+        for _ in range(draws):
+            with NoiseMode(precision, rng):
+                modelled.append([o.detach() for o in exact_run()])
+    return tuple(_truth(exact[i], eager_outputs[i], [run[i] for run in modelled]) for i in range(len(exact)))
+
+
+def _draws(exact: Tensor) -> int:
+    members = groups_of(exact).shape[1]
+    if members < SMALL_GROUP:
+        return SCALAR_DRAWS
+    return SMALL_GROUP_DRAWS if members < LARGE_GROUP else 1
+
+
+def groups_of(values: Tensor) -> Tensor:
+    """View as (groups, members): leading dimensions are the groups unless they leave too few members."""
+    if values.dim() == 0 or values.numel() < SMALL_GROUP:
+        return values.reshape(1, -1)
+    groups = 1
+    for size in values.shape[:-1][:2]:
+        if values.numel() // (groups * size) < SMALL_GROUP:
+            break
+        groups *= size
+    return values.reshape(groups, -1)
+
+
+def _truth(exact: Tensor, eager: Tensor, modelled: Sequence[Tensor]) -> Truth:
+    if not exact.is_floating_point():
+        zero = torch.zeros((1, 1), dtype=torch.float64)
+        return Truth(exact, zero, zero, eager)
+    grouped = groups_of(exact)
+    square = torch.zeros((grouped.shape[0], 1), dtype=torch.float64)
+    largest = torch.zeros_like(square)
+    for run in modelled:
+        error = (groups_of(run.double()) - grouped).nan_to_num(0.0, 0.0, 0.0).abs()
+        square += error.square().mean(1, keepdim=True) / len(modelled)
+        largest = torch.maximum(largest, error.amax(1, keepdim=True))
+    own = (groups_of(eager.double()) - grouped).nan_to_num(0.0, 0.0, 0.0).abs()
+    spread_rms = torch.maximum(square.sqrt(), own.square().mean(1, keepdim=True).sqrt())
+    return Truth(exact, spread_rms, torch.maximum(largest, own.amax(1, keepdim=True)), eager)
+
+
+def judge(output: Tensor, truth: Truth, name: str) -> Agreement | Mismatch:
+    """Compare one output with its truth.
+
+    Args:
+        output: the candidate's, same shape and dtype as the reference's eager output.
+        truth: what it must be.
+        name: how the message calls it.
+    """
+    exact = truth.exact
+    if not exact.is_floating_point():
+        wrong = int((output != exact.to(output.dtype)).sum())
+        if wrong:
+            return Mismatch("mismatch", f"{name}: {wrong} of {exact.numel()} integer values differ", None)
+        return Agreement(0.0)
+    masks = _mask_mismatch(output, exact, name)
+    if masks is not None:
+        return masks
+    candidate = groups_of(output.double()).nan_to_num(0.0, 0.0, 0.0)
+    reference = groups_of(exact).nan_to_num(0.0, 0.0, 0.0)
+    error = (candidate - reference).abs()
+    unit = _OUT_ROUNDOFF[output.dtype]
+    tiny = torch.finfo(torch.float64).tiny
+    rms_bound = RMS_FACTOR * truth.spread_rms + unit * reference.square().mean(1, keepdim=True).sqrt() + tiny
+    max_bound = MAX_FACTOR * truth.spread_max + 2 * unit * reference.abs() + tiny
+    rms_ratio = error.square().mean(1, keepdim=True).sqrt() / rms_bound
+    max_ratio = error / max_bound
+    worst = float(torch.maximum(rms_ratio.max(), max_ratio.max()))
+    if worst <= 1.0:
+        return Agreement(worst)
+    return Mismatch("mismatch", _describe(output, exact, error / max_bound, name, worst), worst)
+
+
+def _mask_mismatch(output: Tensor, exact: Tensor, name: str) -> Mismatch | None:
+    both_nan = torch.isnan(output) & torch.isnan(exact)
+    same_inf = torch.isinf(exact) & (output.double() == exact)
+    wrong = (~torch.isfinite(output) | ~torch.isfinite(exact)) & ~both_nan & ~same_inf
+    count = int(wrong.sum())
+    if not count:
+        return None
+    where = _index(int(wrong.reshape(-1).int().argmax()), tuple(output.shape))
+    got, want = float(output[where]), float(exact[where])
+    hint = "; NaN or infinity where the reference is finite often means elements that were never written"
+    return Mismatch(
+        "non_finite",
+        f"{name}: {count} of {output.numel()} values are non-finite where the reference is not (or the other "
+        f"way round); first at {where}: got {got}, want {want:.6g}{hint}",
+        None,
+    )
+
+
+def _describe(output: Tensor, exact: Tensor, ratio: Tensor, name: str, worst: float) -> str:
+    flat = int(ratio.reshape(-1).argmax())
+    where = _index(flat, tuple(exact.shape))
+    share = float((ratio > 1).double().mean())
+    got, want = float(output.reshape(-1)[flat]), float(exact.reshape(-1)[flat])
+    return (
+        f"{name}: {share:.2%} of {exact.numel()} values are outside their bound, worst {worst:.3g} times it, "
+        f"at {where}: got {got:.9g}, want {want:.9g}"
+    )
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    where: list[int] = []
+    for size in reversed(shape):
+        where.append(flat % size)
+        flat //= size
+    return tuple(reversed(where))
+
+
+def kernelbench_verdict(output: Tensor, eager: Tensor, atol: float, rtol: float) -> bool:
+    """KernelBench's own comparison: ``allclose`` against eager at the task's tolerance."""
+    return bool(torch.allclose(output.double(), eager.double(), atol=atol, rtol=rtol))

@@ -1,0 +1,120 @@
+"""Input values: the task's own distribution first, then adversarial ones of the same kind.
+
+Every draw comes from a torch generator whose seed the verifier alone knows. Kinds keep the adversarial
+draws inside what the operators allow: a probability stays one, an index stays in range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor
+
+from kforge.types import InputKind
+
+Distribution = Literal["own", "scaled", "heavy", "sparse"]
+# Five trials: the own distribution twice, since most bugs show there, and each adversarial one once.
+TRIALS: tuple[Distribution, ...] = ("own", "scaled", "heavy", "sparse", "own")
+OUTLIER_FRACTION = 1e-3
+
+
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator for one draw."""
+    made = torch.Generator(device="cpu")
+    made.manual_seed(seed)
+    return made
+
+
+def transform(own: Tensor, kind: InputKind, distribution: Distribution, rng: torch.Generator) -> Tensor:
+    """Turn a draw from the task's own distribution into one from ``distribution``.
+
+    Args:
+        own: any shape; integer, bool and ``fixed`` inputs are returned as they are.
+        kind: what the values mean.
+        distribution: which of the trial distributions.
+        rng: of this draw alone.
+
+    Returns:
+        A new tensor of the same shape, dtype and layout.
+    """
+    if distribution == "own" or not own.is_floating_point():
+        return own.clone()
+    match kind:
+        case "real":
+            return _REAL[distribution](own, rng).to(own.dtype)
+        case "positive":
+            return _REAL[distribution](own, rng).abs().add_(1e-3).to(own.dtype)
+        case "probability":
+            return _probability(own, rng)
+        case "index" | "sign" | "mask" | "fixed":
+            return own.clone()
+        case _:
+            assert_never(kind)
+
+
+def _row_shape(x: Tensor) -> tuple[int, ...]:
+    """Broadcast shape of one value per row: the leading dimensions, all but the last (at most two)."""
+    leading = min(2, max(1, x.dim() - 1)) if x.dim() else 0
+    return tuple(x.shape[:leading]) + (1,) * (x.dim() - leading)
+
+
+def _randn(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=rng, dtype=torch.float32)
+
+
+def _scaled(own: Tensor, rng: torch.Generator) -> Tensor:
+    """Every row gets its own scale (log-uniform over 16x) and shift, so no row can stand for another."""
+    scale = torch.exp2(torch.rand(_row_shape(own), generator=rng) * 4.0 - 2.0)
+    return own * scale + _randn(_row_shape(own), rng) * scale
+
+
+def _heavy(own: Tensor, rng: torch.Generator) -> Tensor:
+    """Log-normal tails on both signs, with sparse outliers worth many standard deviations."""
+    values = _randn(tuple(own.shape), rng)
+    values = values * torch.exp(0.5 * _randn(tuple(own.shape), rng))
+    outliers = torch.rand(own.shape, generator=rng) < OUTLIER_FRACTION
+    return torch.where(outliers, values * 30.0, values)
+
+
+def _sparse(own: Tensor, rng: torch.Generator) -> Tensor:
+    """Half exact zeros, the rest of both signs."""
+    signs = torch.where(torch.rand(own.shape, generator=rng) < 0.5, -1.0, 1.0)
+    kept = torch.rand(own.shape, generator=rng) < 0.5
+    return torch.where(kept, own * signs, torch.zeros((), dtype=own.dtype))
+
+
+def _probability(own: Tensor, rng: torch.Generator) -> Tensor:
+    """Another point of the simplex, of a random sharpness per row."""
+    power = torch.exp2(torch.rand((*own.shape[:-1], 1), generator=rng) * 4.0 - 1.0)
+    logits = own.double().clamp_min(1e-30).log() * power + 0.3 * _randn(tuple(own.shape), rng)
+    return torch.softmax(logits, dim=-1).clamp_min(1e-12).to(own.dtype)
+
+
+_REAL: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "scaled": _scaled,
+    "heavy": _heavy,
+    "sparse": _sparse,
+}
+
+
+def perturb_constants(
+    state: Mapping[str, Tensor], names: frozenset[str], rng: torch.Generator
+) -> dict[str, Tensor]:
+    """Perturb constant-initialised parameters (norm gamma and beta), so that dropping them shows.
+
+    Args:
+        state: a freshly initialised state_dict.
+        names: the parameters among it; buffers stay as they are.
+        rng: of this draw alone.
+    """
+    out: dict[str, Tensor] = {}
+    for name, value in state.items():
+        tensor = value.detach().clone()
+        if name in names and tensor.is_floating_point() and tensor.numel() > 1:
+            first = tensor.reshape(-1)[0]
+            if bool((tensor == first).all()):
+                tensor = tensor + 0.2 * _randn(tuple(tensor.shape), rng).to(tensor.dtype)
+        out[name] = tensor
+    return out

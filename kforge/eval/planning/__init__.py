@@ -1,0 +1,1 @@
+"""What runs in the planning child: shapes, operator rules, the ``k`` object. Standard library only."""

@@ -1,0 +1,88 @@
+"""How what happens to a runner becomes the outcome of the stage it happened in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal
+
+from torch import Tensor
+
+from kforge.eval.check import Agreement, Truth, judge
+from kforge.eval.contender import Contender
+from kforge.eval.protocol import Protocol
+from kforge.eval.runner_client import RunnerDied, RunnerHung, RunnerRefused
+from kforge.eval.workbench import Draw, Workbench
+from kforge.types import CheckFailed, Rejected, TimedOut
+
+
+class Stop(Exception):
+    """Carries the outcome that ends an evaluation from deep inside a stage to the verifier."""
+
+    def __init__(self, outcome: Rejected) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+class Stage:
+    """One workload in one stage: a context manager around every request to the candidate's runner.
+
+    A runner that hangs, dies or refuses inside ``with stage:`` ends the evaluation with the fitting outcome.
+
+    Attributes:
+        trial: number of the trial or sample under way, for the message.
+    """
+
+    def __init__(self, workload: str, name: Literal["check", "bench"], protocol: Protocol) -> None:
+        self.workload, self.name, self.trial = workload, name, 0
+        self.run_limit_s = protocol.run_limit_s
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        match error:
+            case RunnerHung():
+                reason = f"one run of the plan did not end within {self.run_limit_s:g} s"
+                raise Stop(TimedOut(reason, self.name, self.run_limit_s)) from error
+            case RunnerDied():
+                reason = (
+                    f"the candidate took its process down ({error.how}); an out-of-bounds access does that "
+                    "most often"
+                )
+                raise Stop(CheckFailed(reason, "crash", self.workload, self.trial)) from error
+            case RunnerRefused():
+                raise Stop(CheckFailed(str(error), "launch", self.workload, self.trial)) from error
+            case _:
+                return
+
+    def require_undamaged(self, contender: Contender, given: Sequence[Tensor]) -> None:
+        """End the evaluation if guard zones or inputs changed."""
+        damage = contender.damage(given)
+        if damage is not None:
+            where = "in a timed run: " if self.name == "bench" else ""
+            raise Stop(CheckFailed(where + damage.reason, damage.kind, self.workload, self.trial))
+
+    def require_correct(
+        self, bench: Workbench, outputs: Sequence[Tensor], draw: Draw, truth: Sequence[Truth]
+    ) -> tuple[float, bool]:
+        """End the evaluation if an output is wrong.
+
+        Returns:
+            (worst error in units of the allowance, KernelBench's own verdict).
+        """
+        kb = bench.kernelbench(outputs, truth)
+        worst = 0.0
+        for position, (output, expected) in enumerate(zip(outputs, truth, strict=True)):
+            found = judge(output, expected, f"output {position}" if len(outputs) > 1 else "the output")
+            if not isinstance(found, Agreement):
+                where = f"{self.name} trial {self.trial}, inputs {draw.distribution!r}: "
+                raise Stop(
+                    CheckFailed(
+                        where + found.reason, found.kind, self.workload, self.trial, found.max_error, kb
+                    )
+                )
+            worst = max(worst, found.max_error)
+        return worst, kb

@@ -1,0 +1,163 @@
+"""The verifier's end of a runner: start, ask with a deadline, kill."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
+from typing import Any
+
+from kforge.clock import Clock
+from kforge.eval.arena import Arena
+from kforge.eval.runner_main import GO, NOOP
+
+
+class RunnerFailed(Exception):
+    """The runner ended, hung or refused; what that means is for the verifier to say."""
+
+
+class RunnerDied(RunnerFailed):
+    """The process is gone."""
+
+    def __init__(self, exit_code: int | None) -> None:
+        if exit_code is not None and exit_code < 0:
+            name = signal.Signals(-exit_code).name if -exit_code in list(signal.Signals) else str(-exit_code)
+            how = f"killed by {name}"
+        else:
+            how = f"exit code {exit_code}"
+        super().__init__(how)
+        self.how = how
+
+
+class RunnerHung(RunnerFailed):
+    """No answer within the deadline."""
+
+
+class RunnerRefused(RunnerFailed):
+    """The runtime refused a module or a launch; the text says why."""
+
+
+class RunnerClient:
+    """One runner process and its arena.
+
+    Args:
+        context: ``multiprocessing`` context: a forkserver with torch preloaded, or spawn.
+        target: module-level function run in the child with the connection.
+        job: JSON-able job, sent first.
+        arena_bytes: size of the shared memory.
+    """
+
+    def __init__(
+        self,
+        context: multiprocessing.context.BaseContext,
+        target: Callable[[Connection], None],
+        job: dict[str, Any],
+        arena_bytes: int,
+    ) -> None:
+        self._closed = False
+        self._connection, child = context.Pipe(duplex=True)
+        self.arena = Arena.create(arena_bytes)
+        process_class: Any = context.Process  # type: ignore[attr-defined]
+        self._process = process_class(target=target, args=(child,), daemon=True)
+        self._process.start()
+        child.close()
+        try:
+            self._connection.send_bytes(json.dumps({**job, "arena_bytes": self.arena.size}).encode())
+            send_handle(self._connection, self.arena.descriptor, self._process.pid)
+        except OSError:
+            pass  # the child died at once; the first wait says how
+
+    @property
+    def pid(self) -> int:
+        """Process id, for tests and diagnostics."""
+        return int(self._process.pid)
+
+    def wait_loaded(self, limit_s: float) -> None:
+        """Wait until the runner has loaded its job."""
+        self._receive_json(limit_s)
+
+    def prepare(self, poison: int, limit_s: float) -> None:
+        """Have the given values copied in and everything else poisoned."""
+        self._send(json.dumps({"do": "prepare", "poison": poison}).encode())
+        self._receive_json(limit_s)
+
+    def export(self, limit_s: float) -> None:
+        """Have outputs, given values and guard zones copied to the arena."""
+        self._send(b'{"do": "export"}')
+        self._receive_json(limit_s)
+
+    def go(self, clock: Clock, limit_s: float) -> tuple[float, float]:
+        """Run once. Returns (wall microseconds by our clock, device microseconds by the runner's claim)."""
+        return self._timed(GO, clock, limit_s)
+
+    def noop(self, clock: Clock, limit_s: float) -> float:
+        """Wall microseconds of an empty request: the floor under every sample."""
+        return self._timed(NOOP, clock, limit_s)[0]
+
+    def _timed(self, request: bytes, clock: Clock, limit_s: float) -> tuple[float, float]:
+        started = clock.monotonic()
+        self._send(request)
+        reply = self._receive(limit_s)
+        wall_us = (clock.monotonic() - started) * 1e6
+        if not reply.startswith(b"ok "):
+            raise self._not_ok(reply)
+        try:
+            device_us = float(reply[3:])
+        except ValueError as error:
+            raise RunnerDied(None) from error
+        return wall_us, device_us
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._connection.send_bytes(data)
+        except OSError as error:
+            raise self._died() from error
+
+    def _receive(self, limit_s: float) -> bytes:
+        try:
+            if not self._connection.poll(limit_s):
+                self.kill()
+                raise RunnerHung(f"no answer within {limit_s:g} s")
+            return self._connection.recv_bytes(65536)
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+
+    def _receive_json(self, limit_s: float) -> None:
+        reply = self._receive(limit_s)
+        if reply != b"{}":
+            raise self._not_ok(reply)
+
+    def _not_ok(self, reply: bytes) -> RunnerFailed:
+        try:
+            refusal = json.loads(reply)["refused"]
+        except (ValueError, KeyError, TypeError):
+            return RunnerDied(None)
+        return RunnerRefused(str(refusal)[:4000])
+
+    def _died(self) -> RunnerDied:
+        self._process.join(5.0)
+        return RunnerDied(self._process.exitcode)
+
+    def kill(self) -> None:
+        """End the process and whatever it started; free the arena. Safe to call twice."""
+        pid = self._process.pid
+        if pid is not None and self._process.is_alive():
+            for target in (os.killpg, os.kill):
+                try:
+                    target(pid, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    continue
+        self._process.join(10.0)
+
+    def close(self) -> None:
+        """Kill the runner and unmap the arena; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.kill()
+        self._connection.close()
+        self.arena.close()

@@ -1,0 +1,106 @@
+"""The loop of a runner process: requests in, replies out, over one connection.
+
+Runs inside the disposable process. A request is one JSON document (or the two bytes ``go``, which is what
+the verifier times); a reply is one JSON document (or ``ok`` plus the device time). What a runner says is a
+claim: the verifier checks outputs itself and times with its own clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from typing import Any, Protocol
+
+from kforge.eval.arena import Arena
+
+GO = b"go"
+NOOP = b"no"
+
+
+class Session(Protocol):
+    """What a runner does; SYCL candidates and the eager baseline both satisfy it."""
+
+    def prepare(self, poison: int) -> None:
+        """Copy the given values in, poison every output and scratch buffer, disturb the caches."""
+        ...
+
+    def go(self) -> float:
+        """Run the plan once and wait for it; device microseconds as the device counts them."""
+        ...
+
+    def noop(self) -> None:
+        """What ``go`` does for an empty plan."""
+        ...
+
+    def export(self) -> None:
+        """Copy outputs, given values and guard zones back to the arena."""
+        ...
+
+
+class SessionMaker(Protocol):
+    """Builds a session from the verifier's job."""
+
+    def __call__(self, job: dict[str, Any], arena: Arena) -> Session:
+        """Load everything; raises ``LaunchRefused`` when the runtime refuses the candidate's module."""
+        ...
+
+
+class LaunchRefused(Exception):
+    """The runtime refused to load or launch a kernel; the text is for the proposer."""
+
+
+def serve(connection: Connection, maker: SessionMaker) -> None:
+    """Serve requests until the connection closes. Never returns normally to forked code."""
+    try:
+        _serve(connection, maker)
+    except (EOFError, ConnectionError, BrokenPipeError):
+        pass
+    finally:
+        os._exit(0)
+
+
+def _serve(connection: Connection, maker: SessionMaker) -> None:
+    _silence()
+    job = json.loads(connection.recv_bytes())
+    arena = Arena(recv_handle(connection), int(job["arena_bytes"]))
+    session: Session | None = None
+    while True:
+        try:
+            if session is None:
+                session = maker(job, arena)
+                connection.send_bytes(b"{}")
+            request = connection.recv_bytes()
+            if request == GO:
+                connection.send_bytes(b"ok %.3f" % session.go())
+            elif request == NOOP:
+                session.noop()
+                connection.send_bytes(b"ok 0")
+            else:
+                _answer(session, json.loads(request))
+                connection.send_bytes(b"{}")
+        except LaunchRefused as refusal:
+            connection.send_bytes(json.dumps({"refused": str(refusal)[:4000]}).encode())
+            if session is None:
+                return
+
+
+def _answer(session: Session, request: dict[str, Any]) -> None:
+    match request["do"]:
+        case "prepare":
+            session.prepare(int(request["poison"]))
+        case "export":
+            session.export()
+        case other:
+            raise LaunchRefused(f"unknown request {other!r}")
+
+
+def _silence() -> None:
+    """Crash banners of the drivers belong in no terminal: standard output and error go nowhere."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)

@@ -1,0 +1,101 @@
+"""What device code may contain, decided from its tokens before any compiler sees it.
+
+The compiler runs with the build's rights to read files, and its messages go back to whoever wrote the
+candidate: an include of a secret would be printed. So includes come from a list, and everything that
+could hide an include or an assembler line from this screen is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from kforge.eval.device_code import Token, Unreadable, tokenize
+from kforge.types import CandidateSource, ScreenedOut
+
+MAX_DEVICE_CODE_BYTES = 256 * 1024
+_STANDARD = (
+    "algorithm array bit cfloat climits cmath concepts cstddef cstdint cstring functional initializer_list "
+    "limits math.h numeric stddef.h stdint.h tuple type_traits utility"
+)
+STANDARD_HEADERS = frozenset(_STANDARD.split())
+_SYCL_HEADER = re.compile(r"(sycl|CL)/[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*\.hpp\Z")
+_DIRECTIVES = frozenset(
+    ["define", "undef", "if", "ifdef", "ifndef", "elif", "elifdef", "elifndef", "else", "endif", "error"]
+)
+_PRAGMA = re.compile(r"(once|unroll\b.*|nounroll|clang loop\b.*|STDC\b.*|clang fp\b.*)\Z")
+_FILE_PROBES = frozenset(["__has_include", "__has_include_next", "__has_embed", "include_next", "embed"])
+_ASSEMBLER = frozenset(["asm", "__asm", "__asm__"])
+_MODULES = frozenset(["import", "module", "export"])
+
+
+def screen_source(candidate: CandidateSource) -> ScreenedOut | None:
+    """Why this candidate's device code is not compiled at all, or None.
+
+    Args:
+        candidate: a parsed candidate; its ``TUNE`` strings are screened too, since they become macros.
+    """
+    size = len(candidate.device_code.encode())
+    if size > MAX_DEVICE_CODE_BYTES:
+        return ScreenedOut(f"SOURCE has {size} bytes; {MAX_DEVICE_CODE_BYTES} is the limit", "size")
+    for name, choices in candidate.tune.items():
+        for choice in choices:
+            if isinstance(choice, str) and _ASSEMBLER.intersection(choice.split("::")):
+                return ScreenedOut(f"TUNE[{name!r}] holds {choice!r}: no inline assembler", "asm")
+    try:
+        lines = tokenize(candidate.device_code)
+    except Unreadable as error:
+        return ScreenedOut(str(error), "include")
+    for line in lines:
+        refused = _screen_line(line)
+        if refused is not None:
+            return refused
+    return None
+
+
+def _screen_line(line: Sequence[Token]) -> ScreenedOut | None:
+    first = line[0]
+    for token in line:
+        if token.kind == "name" and token.text in _ASSEMBLER:
+            return ScreenedOut(f"line {token.line}: {token.text}: inline assembler is not accepted", "asm")
+        if token.kind == "name" and token.text in _FILE_PROBES:
+            return _include(token, f"{token.text} looks at files; include a listed header instead")
+        if token.text in ("##", "%:%:", "%:"):
+            return _include(
+                token, f"{token.text}: token pasting and digraphs are not accepted; write names out"
+            )
+        if token.text == "_Pragma":
+            return _include(token, "_Pragma(...) is not accepted; write #pragma unroll")
+    if first.text == "#":
+        return _screen_directive(line)
+    if first.text in _MODULES:
+        return _include(first, f"{first.text}: C++ modules are not accepted; use #include <sycl/sycl.hpp>")
+    return None
+
+
+def _screen_directive(line: Sequence[Token]) -> ScreenedOut | None:
+    if len(line) == 1:
+        return None
+    directive, rest = line[1], line[2:]
+    if directive.text in _DIRECTIVES:
+        return None
+    if directive.text == "include":
+        header = "".join(token.text for token in rest)
+        name = header[1:-1]
+        if not (header.startswith("<") and header.endswith(">")):
+            return _include(directive, f"#include {header[:80]}: only <...> headers can be included")
+        if name in STANDARD_HEADERS or _SYCL_HEADER.match(name):
+            return None
+        listed = ", ".join(sorted(STANDARD_HEADERS))
+        return _include(directive, f"#include {header[:80]} is not on the list: <sycl/...>, {listed}")
+    if directive.text == "pragma":
+        if _PRAGMA.match(" ".join(token.text for token in rest)):
+            return None
+        return _include(
+            directive, "only #pragma unroll, nounroll, once, clang loop, clang fp and STDC are accepted"
+        )
+    return _include(directive, f"#{directive.text[:40]} is not accepted in device code")
+
+
+def _include(token: Token, reason: str) -> ScreenedOut:
+    return ScreenedOut(f"line {token.line}: {reason}", "include")

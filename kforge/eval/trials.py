@@ -1,0 +1,72 @@
+"""The check stage: trials of one workload from secret seeds, over several distributions."""
+
+from __future__ import annotations
+
+import random
+
+from torch import Tensor
+
+from kforge.clock import Clock
+from kforge.errors import TaskError
+from kforge.eval.contender import Contender
+from kforge.eval.inputs import TRIALS, Distribution
+from kforge.eval.protocol import POISONS, Protocol
+from kforge.eval.rejection import Stage
+from kforge.eval.workbench import Draw, Workbench
+from kforge.types import Precision
+
+
+def run_trials(
+    bench: Workbench,
+    contender: Contender,
+    precision: Precision,
+    *,
+    clock: Clock,
+    protocol: Protocol,
+    secret: random.Random,
+) -> tuple[float, bool]:
+    """Run every trial of one workload.
+
+    Returns:
+        (worst error in units of the allowance, KernelBench's own verdict over all trials).
+
+    Raises:
+        Stop: the candidate failed; carries the outcome.
+        TaskError: the reference is not finite on its own inputs.
+    """
+    stage = Stage(bench.spec.name, "check", protocol)
+    with stage:
+        contender.client.wait_loaded(protocol.load_limit_s)
+
+    def run_once(draw: Draw) -> list[Tensor]:
+        given = draw.given(bench.state_names)
+        contender.give(given)
+        with stage:
+            contender.client.prepare(secret.choice(POISONS), protocol.copy_limit_s)
+            contender.client.go(clock, stage.run_limit_s)
+            contender.client.export(protocol.copy_limit_s)
+        stage.require_undamaged(contender, given)
+        return contender.snapshot()
+
+    def trial(distribution: Distribution) -> tuple[float, bool]:
+        draw = bench.draw(distribution)
+        outputs = run_once(draw)
+        truth = bench.truth(draw, precision)
+        if truth is None and distribution != "own":
+            # The reference itself is not finite or not accurate on these values: the task's own are left.
+            draw = bench.draw("own")
+            outputs = run_once(draw)
+            truth = bench.truth(draw, precision)
+        if truth is None:
+            raise TaskError(
+                f"The reference of workload {bench.spec.name!r} is not finite on its own inputs.",
+                "change the task's get_inputs, or its INPUT_KINDS",
+            )
+        return stage.require_correct(bench, outputs, draw, truth)
+
+    worst, kb_correct = 0.0, True
+    for number, distribution in enumerate(TRIALS):
+        stage.trial = number
+        error, kb = trial(distribution)
+        worst, kb_correct = max(worst, error), kb_correct and kb
+    return worst, kb_correct

@@ -1,0 +1,165 @@
+"""The measuring process, one per device: JSON lines in, JSON lines out; holds the task and its secrets.
+
+Started as ``python -m kforge.eval.worker``. Requests: {"do": "open", ...} once, then {"do": "measure", ...}.
+Answers: {"stage": ...} before each stage, which waits for {"do": "continue"}, then {"result": ...} or
+{"error": {"code", "message", "next", "exit"}}.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from kforge.clock import SystemClock, secret_seed
+from kforge.codec import from_json, to_dict
+from kforge.errors import InfraError, KforgeError, UsageError
+from kforge.types import Built, DeviceInfo, Outcome, Precision, StageSeconds, TaskDescription
+
+PR_SET_DUMPABLE = 4
+FLUSH_FACTOR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Answer to "open": what this worker will measure and on what."""
+
+    task: TaskDescription
+    devices: tuple[DeviceInfo, ...]
+
+
+class Worker:
+    """The state behind the lines: one task, one device."""
+
+    def __init__(self, requests: TextIO, answers: TextIO) -> None:
+        self._requests, self._answers = requests, answers
+        self._verifier: Any = None
+
+    def answer(self, **message: object) -> None:
+        """Write one line."""
+        self._answers.write(json.dumps(message) + "\n")
+        self._answers.flush()
+
+    def handle(self, request: dict[str, Any]) -> None:
+        """Serve one request; every failure becomes an answer, for this is the actor's border."""
+        try:
+            match request["do"]:
+                case "describe":
+                    self.answer(result=to_dict(self._load(request)[1]))
+                case "open":
+                    self._open(request)
+                case "measure":
+                    self._measure(request)
+                case other:
+                    raise UsageError(
+                        f"unknown request {other!r}", "use the driver of the same kforge version"
+                    )
+        except KforgeError as error:
+            self._fail(error)
+        except MemoryError:
+            self._fail(
+                InfraError(
+                    "The measuring process ran out of memory.", "use --size small, or a larger machine"
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - the actor border: the driver decides what to do
+            tail = traceback.format_exc(limit=-3)
+            self._fail(InfraError(f"The measuring process failed: {error!r}\n{tail}", "run `kforge doctor`"))
+
+    def _fail(self, error: KforgeError) -> None:
+        self.answer(
+            error={
+                "code": error.code,
+                "message": error.message,
+                "next": error.next_step,
+                "exit": error.exit_code,
+            }
+        )
+
+    @staticmethod
+    def _load(request: dict[str, Any]) -> tuple[Any, TaskDescription]:
+        from kforge.data.tasks.describe import describe
+        from kforge.data.tasks.loader import load_task
+        from kforge.data.tasks.registry import resolve
+
+        user_dir = Path(request["user_dir"]) if request["user_dir"] else None
+        loaded = load_task(resolve(request["task"], user_dir), request["size"])
+        return loaded, describe(loaded)
+
+    def _open(self, request: dict[str, Any]) -> None:
+        from kforge.eval.protocol import DEFAULT_PROTOCOL
+        from kforge.eval.sycl_runtime import ensure_shim
+        from kforge.eval.verifier import Verifier
+
+        loaded, description = self._load(request)
+        device = from_json(DeviceInfo, json.dumps(request["device"]))
+        job = {
+            "shim": str(ensure_shim(Path(request["cache_dir"]))),
+            "threads": os.cpu_count() or 1,
+            "flush_bytes": FLUSH_FACTOR * last_level_cache_bytes(),
+            "task": request["task"],
+            "size": request["size"],
+            "user_dir": request["user_dir"],
+        }
+        self._verifier = Verifier(
+            loaded, description, device,
+            job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
+        )  # fmt: skip
+        self.answer(result=to_dict(description))
+
+    def _measure(self, request: dict[str, Any]) -> None:
+        if self._verifier is None:
+            raise UsageError("measure before open", "use the driver of the same kforge version")
+        built = from_json(Built, json.dumps(request["built"]))
+        precision: Precision = request["precision"]
+        clock = SystemClock()
+        marks: dict[str, float] = {"start": clock.monotonic()}
+
+        def on_stage(stage: str) -> None:
+            self.answer(stage=stage)
+            if not self._requests.readline():  # the driver says when the machine is quiet
+                raise InfraError("The driver is gone.", "run the same command again")
+            marks[stage] = clock.monotonic()
+
+        outcome = self._verifier.measure(built, precision, on_stage)
+        end = clock.monotonic()
+        bench_start = marks.get("bench", end)
+        seconds = StageSeconds(
+            check=bench_start - marks["start"], bench=end - bench_start, total=end - marks["start"]
+        )
+        self.answer(result={"outcome": to_dict(outcome, Outcome), "seconds": to_dict(seconds)})
+
+
+def last_level_cache_bytes() -> int:
+    """Size of the largest CPU cache, 32 MiB where the system does not tell."""
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text().strip()
+        if text[:-1].isdigit() and text[-1] in units:
+            sizes.append(int(text[:-1]) * units[text[-1]])
+    return min(max(sizes, default=32 << 20), 256 << 20)
+
+
+def main() -> None:
+    """Serve lines until standard input ends."""
+    # Runners of the same user must not be able to read this memory: it holds seeds and references.
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # a task file that prints must not disturb the answers
+    worker = Worker(sys.stdin, answers)
+    try:
+        while line := sys.stdin.readline():
+            worker.handle(json.loads(line))
+    finally:
+        if worker._verifier is not None:
+            worker._verifier.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Search: archive, selection, prompts, parsing of replies, and the loop."""

@@ -1,0 +1,90 @@
+"""What one run is given: configuration and collaborators, all of them arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kforge.clock import Clock
+from kforge.errors import UsageError
+from kforge.evolve.events import Event
+from kforge.evolve.parse import ParseCandidate
+from kforge.evolve.pool import Pool
+from kforge.evolve.proposer import Proposer
+from kforge.types import DeviceInfo, TaskDescription, Track
+
+if TYPE_CHECKING:
+    from kforge.data.store import Store
+
+PROPOSALS_PER_EVAL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """How long and how to search.
+
+    Attributes:
+        evals: evaluations to make; exact duplicates within the run do not count. At most
+            ``4 * evals`` proposals are asked for.
+        seed: seed of every decision.
+        harness_version: hash of whatever invalidates old timings; part of the evaluation key.
+        minutes: wall-clock limit of this session; a resumed run gets it anew. None is no limit.
+        in_flight: candidates outstanding at a time; None asks the pool.
+        deterministic: tell strictly in ordinal order, for tests and replay. Slower: one slow
+            candidate holds up the decisions after it.
+        proposal_deadline_s: how long one reply may take before it is asked for again.
+        max_completion_tokens: upper bound of one reply.
+
+    Raises:
+        UsageError: a limit is not positive.
+    """
+
+    evals: int
+    seed: int
+    harness_version: str
+    track: Track = "sealed"
+    minutes: float | None = None
+    in_flight: int | None = None
+    deterministic: bool = False
+    proposal_deadline_s: float = 600.0
+    max_completion_tokens: int = 16_000
+
+    def __post_init__(self) -> None:
+        for flag, value in (("evals", self.evals), ("minutes", self.minutes), ("in-flight", self.in_flight)):
+            if value is not None and not value > 0:
+                raise UsageError(
+                    f"--{flag} is {value}; it must be greater than 0.", f"give --{flag} 1 or more"
+                )
+
+    @property
+    def max_proposals(self) -> int:
+        """Ordinals that may be used, however many of them turn out to be duplicates."""
+        return PROPOSALS_PER_EVAL * self.evals
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Everything that stays the same during one session of a run."""
+
+    config: LoopConfig
+    task: TaskDescription
+    device: DeviceInfo
+    pool: Pool
+    proposer: Proposer
+    store: Store
+    run_id: str
+    run_name: str
+    clock: Clock
+    parse_candidate: ParseCandidate
+    on_event: Callable[[Event], None]
+
+    @property
+    def window(self) -> int:
+        """How many candidates are outstanding at a time."""
+        return self.config.in_flight if self.config.in_flight is not None else max(1, self.pool.in_flight)
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to continue this run."""
+        return f"kforge evolve --resume {self.run_name}"

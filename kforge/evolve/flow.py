@@ -1,0 +1,282 @@
+"""The way of one candidate: asked for, stored, parsed, built, measured. Every step is a row first.
+
+Nothing here decides or tells: a flow ends with ``Finished``, and the loop stores and tells it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kforge.data.records import Reply as StoredReply
+from kforge.errors import InfraError
+from kforge.evolve.context import RunContext
+from kforge.evolve.events import CandidateBuilt, InfraRetried, ProposalSent, ReplyReceived
+from kforge.evolve.parse import parse_reply, storable
+from kforge.evolve.pool import BuildReport, EvaluationRequest, MeasureReport
+from kforge.evolve.proposer import Message, ProposalRequest, Reply
+from kforge.evolve.selection import Decision
+from kforge.evolve.state import Candidate, SearchState
+from kforge.types import (
+    BuildFailed,
+    Built,
+    CandidateSource,
+    DeviceInfo,
+    InfraFailed,
+    Measures,
+    Outcome,
+    ParseFailed,
+    Passed,
+    Rejected,
+    Scalar,
+    StageSeconds,
+    TaskDescription,
+    Track,
+)
+
+MAX_RETRIES = 3
+Report = TypeVar("Report", BuildReport, MeasureReport)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A stored candidate on its way to an outcome: its source, or why there is none."""
+
+    candidate: Candidate
+    failure: ParseFailed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A candidate whose outcome is known and not yet told.
+
+    Attributes:
+        key: evaluation key; None when there was no source to identify.
+        reused_from: evaluation id whose outcome this is, when no device time was spent.
+    """
+
+    candidate: Candidate
+    key: str | None
+    outcome: Rejected | Passed
+    measures: Measures | None
+    seconds: StageSeconds
+    reused_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    outcome: Rejected | Passed
+    measures: Measures | None
+    seconds: StageSeconds
+
+
+def evaluation_key(
+    task: TaskDescription, source: CandidateSource, harness_version: str, device: DeviceInfo, track: Track
+) -> str:
+    """Identity of an evaluation: equal keys have interchangeable outcomes.
+
+    The driver and the card's serial number are provenance and stay out; so do workers and clocks.
+    """
+    tune: dict[str, Scalar] = source.first_choice()
+    parts = [task.hash, source.hash, tune, harness_version, device.name, device.arch, source.precision, track]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class Flow:
+    """Carries candidates to their outcomes; one job per evaluation key, however many ask for it."""
+
+    def __init__(self, run: RunContext, state: SearchState) -> None:
+        self._run = run
+        self._state = state
+        self._jobs: dict[str, asyncio.Task[_Result]] = {}
+
+    async def propose_and_evaluate(self, decision: Decision, messages: tuple[Message, ...]) -> Finished:
+        """Ask the proposer, store its reply, and carry the candidate on.
+
+        Raises:
+            InfraError: proposer or pool failed too often.
+        """
+        return await self.evaluate(await self._propose(decision, messages))
+
+    async def evaluate(self, parsed: Parsed) -> Finished:
+        """Find the outcome of a stored candidate, from what is known already if possible.
+
+        Raises:
+            InfraError: the pool failed too often.
+        """
+        candidate = parsed.candidate
+        if candidate.source is None:
+            failure = parsed.failure or ParseFailed("the reply held no candidate")
+            return Finished(candidate, None, failure, None, StageSeconds())
+        run = self._run
+        config = run.config
+        key = evaluation_key(run.task, candidate.source, config.harness_version, run.device, config.track)
+        known = self._state.first_with(key)
+        if known is not None and not isinstance(known.outcome, InfraFailed):
+            return Finished(
+                candidate, key, known.outcome, known.measures, StageSeconds(), known.evaluation_id
+            )
+        if key not in self._jobs:
+            stored = run.store.find_evaluation(key)
+            if stored is not None and not isinstance(stored.value.outcome, InfraFailed):
+                outcome, measures = stored.value.outcome, stored.value.measures
+                return Finished(candidate, key, outcome, measures, StageSeconds(), stored.id)
+            self._jobs[key] = asyncio.create_task(self._measure(candidate, candidate.source))
+        result = await self._jobs[key]
+        return Finished(candidate, key, result.outcome, result.measures, result.seconds)
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait until it has ended."""
+        for job in self._jobs.values():
+            job.cancel()
+        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+
+    # ----------------------------------------------------------------------------------- the proposal
+
+    async def _propose(self, decision: Decision, messages: tuple[Message, ...]) -> Parsed:
+        run = self._run
+        request = ProposalRequest(messages, decision.seed, decision.ordinal, run.config.max_completion_tokens)
+        prompt = json.dumps([{"role": m.role, "content": m.content} for m in messages], ensure_ascii=False)
+        reason = ""
+        for attempt in range(1 + MAX_RETRIES):
+            proposal_id = run.store.begin_proposal(
+                run.run_id,
+                ordinal=decision.ordinal,
+                kind=decision.kind,
+                parents=() if decision.parent is None else (decision.parent,),
+                inspirations=decision.inspirations,
+                prompt=prompt,
+                model=run.proposer.name,
+                seed=decision.seed,
+                now=run.clock.now(),
+            )
+            run.on_event(ProposalSent(decision.ordinal, decision.kind, attempt))
+            started = run.clock.monotonic()
+            try:
+                async with asyncio.timeout(run.config.proposal_deadline_s):
+                    reply = await run.proposer.propose(request)
+            except TimeoutError:
+                reason = f"no reply within {run.config.proposal_deadline_s:g} s"
+            except InfraError as error:
+                reason = error.message
+            else:
+                return self._store_reply(decision, proposal_id, reply, run.clock.monotonic() - started)
+            run.store.abandon_proposal(proposal_id, run.clock.now())
+            if attempt < MAX_RETRIES:
+                run.on_event(InfraRetried(decision.ordinal, reason, attempt + 1))
+        raise InfraError(
+            f"Proposer {run.proposer.name} failed {1 + MAX_RETRIES} times"
+            f" on proposal {decision.ordinal}: {reason}",
+            run.resume_command,
+        )
+
+    def _store_reply(self, decision: Decision, proposal_id: str, reply: Reply, seconds: float) -> Parsed:
+        run = self._run
+        parsed = parse_reply(reply.content, run.parse_candidate)
+        source = None if isinstance(parsed, ParseFailed) else parsed
+        candidate_id = run.store.finish_proposal_with_candidate(
+            proposal_id,
+            StoredReply(
+                storable(reply.content),
+                storable(reply.reasoning),
+                reply.prompt_tokens,
+                reply.completion_tokens,
+                reply.usd,
+            ),
+            source=None if source is None else source.text,
+            now=run.clock.now(),
+            parent_id=decision.parent,
+            tune=None if source is None else source.first_choice(),
+        )
+        run.on_event(
+            ReplyReceived(
+                decision.ordinal,
+                candidate_id,
+                reply.prompt_tokens,
+                reply.completion_tokens,
+                reply.usd,
+                seconds,
+            )
+        )
+        candidate = Candidate(candidate_id, decision.ordinal, decision.kind, decision.parent, source)
+        return Parsed(candidate, parsed if isinstance(parsed, ParseFailed) else None)
+
+    # ---------------------------------------------------------------------------- build and measurement
+
+    async def _measure(self, candidate: Candidate, source: CandidateSource) -> _Result:
+        run = self._run
+        request = EvaluationRequest(candidate.id, source, source.first_choice(), run.config.track)
+        report = await self._retried(candidate, lambda: run.pool.build(request), _trouble_in_build)
+        result = report.result
+        if isinstance(result, InfraFailed):
+            raise AssertionError("an infrastructure failure left the retry loop")
+        self._record_build(candidate, result, report.seconds)
+        if not isinstance(result, Built):
+            return _Result(result, None, StageSeconds(build=report.seconds, total=report.seconds))
+        run.on_event(
+            CandidateBuilt(candidate.ordinal, candidate.id, result.measures, result.cached, report.seconds)
+        )
+        measured = await self._retried(
+            candidate, lambda: run.pool.measure(request, result), _trouble_in_measurement
+        )
+        if isinstance(measured.outcome, InfraFailed):
+            raise AssertionError("an infrastructure failure left the retry loop")
+        seconds = measured.seconds
+        total = report.seconds + seconds.check + seconds.bench
+        stages = StageSeconds(report.seconds, seconds.check, seconds.bench, total)
+        return _Result(measured.outcome, result.measures, stages)
+
+    def _record_build(self, candidate: Candidate, result: Built | Rejected, seconds: float) -> None:
+        built = result if isinstance(result, Built) else None
+        self._run.store.record_build(
+            candidate.id,
+            key=None if built is None else built.key,
+            ok=built is not None,
+            log=storable(result.log) if isinstance(result, Built | BuildFailed) else "",
+            facts=None if built is None else built.facts,
+            measures=None if built is None else built.measures,
+            seconds=seconds,
+            now=self._run.clock.now(),
+        )
+
+    async def _retried(
+        self,
+        candidate: Candidate,
+        work: Callable[[], Awaitable[Report]],
+        trouble_in: Callable[[Report], str | None],
+    ) -> Report:
+        """Repeat work that the infrastructure failed; its failures are rows, never outcomes."""
+        run = self._run
+        reason = ""
+        for attempt in range(1 + MAX_RETRIES):
+            report = await work()
+            trouble = trouble_in(report)
+            if trouble is None:
+                return report
+            reason = trouble
+            run.store.record_infra(candidate.id, storable(reason), run.clock.now())
+            if attempt < MAX_RETRIES:
+                run.on_event(InfraRetried(candidate.ordinal, reason, attempt + 1))
+        raise InfraError(
+            f"Candidate {candidate.ordinal} could not be evaluated in {1 + MAX_RETRIES} attempts: {reason}",
+            f"kforge doctor, then {run.resume_command}",
+        )
+
+
+def _trouble_in_build(report: BuildReport) -> str | None:
+    return report.result.reason if isinstance(report.result, InfraFailed) else None
+
+
+def _trouble_in_measurement(report: MeasureReport) -> str | None:
+    outcome: Outcome = report.outcome
+    if isinstance(outcome, InfraFailed):
+        return outcome.reason
+    # The archive compares logarithms: a figure that has none is a broken clock, not a slow kernel.
+    if isinstance(outcome, Passed) and not (math.isfinite(outcome.speedup_low) and outcome.speedup_low > 0):
+        return f"the pool reported a speedup of at least {outcome.speedup_low}"
+    return None

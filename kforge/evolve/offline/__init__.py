@@ -1,0 +1,1 @@
+"""The offline proposer: rules that write genuine SYCL kernels where no model is at hand."""

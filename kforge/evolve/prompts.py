@@ -1,0 +1,257 @@
+"""From a decision to the messages a proposer is given, within a budget of tokens.
+
+Nothing of this machine goes in: no paths, no run seed, no driver. When the prompt is too long, whole
+parts go first, in this order: inspirations, recent failures, then the log is cut to its tail. Task,
+workloads, contract and parent always stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, assert_never
+
+from kforge.evolve.proposer import Message
+from kforge.evolve.selection import Decision, DecisionKind
+from kforge.evolve.state import Judged, SearchState
+from kforge.types import (
+    BuildFailed,
+    CheckFailed,
+    DeviceInfo,
+    InfraFailed,
+    Measures,
+    Outcome,
+    ParseFailed,
+    Passed,
+    ScreenedOut,
+    Suspect,
+    TaskDescription,
+    TensorSpec,
+    TimedOut,
+    Track,
+    Unstable,
+    WorkloadSpec,
+)
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+CHARS_PER_TOKEN = 4  # rough for code and English alike; the budget is a guard, not an invoice
+MAX_PROMPT_TOKENS = 16_000
+LOG_TAIL_CHARS = (6_000, 2_000, 600)
+MAX_REASON_CHARS = 1_000
+MAX_FAILURES = 5
+# A path tells a model nothing that its last part does not, and would show how this machine is laid out.
+_DIRECTORIES = re.compile(r"(?<![\w/.)\]])/(?:[\w.+@~-]+/)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A candidate as a prompt shows it: file text, outcome in words, compiler or mismatch log."""
+
+    text: str
+    report: str
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptParts:
+    """Everything a prompt may hold, before the budget is applied."""
+
+    kind: DecisionKind
+    parent: Shown | None
+    inspirations: tuple[Shown, ...]
+    failures: tuple[str, ...]
+
+
+def render_prompt(
+    task: TaskDescription,
+    device: DeviceInfo,
+    track: Track,
+    parts: PromptParts,
+    max_prompt_tokens: int = MAX_PROMPT_TOKENS,
+) -> tuple[Message, ...]:
+    """System and user message for one proposal.
+
+    Args:
+        task: the task; its source is shown whole.
+        device: the device that the candidate will run on.
+        track: ``pure`` forbids library operators.
+        parts: parent, inspirations and failures to show.
+        max_prompt_tokens: budget of both messages, at 4 characters a token. A prompt whose mandatory
+            parts alone are longer is sent as it is.
+    """
+    system = _environment().get_template(f"system_{device.language}.j2").render(track=track).strip() + "\n"
+    budget_chars = max_prompt_tokens * CHARS_PER_TOKEN - len(system)
+    user = ""
+    for attempt in _shrinking(parts):
+        user = _render_user(task, device, attempt)
+        if len(user) <= budget_chars:
+            break
+    return Message("system", system), Message("user", user)
+
+
+def parts_of(decision: Decision, state: SearchState) -> PromptParts:
+    """What the prompt of a decision shows, from the search as it stands."""
+    parent = None if decision.parent is None else state.judged[decision.parent]
+    others = [state.judged[name] for name in decision.inspirations]
+    failures = [judged for judged in state.recent_failures(MAX_FAILURES + 1) if judged is not parent]
+    return PromptParts(
+        kind=decision.kind,
+        parent=None if parent is None else _shown(parent),
+        inspirations=tuple(_shown(judged) for judged in others),
+        failures=tuple(" ".join(report(judged.outcome).split()) for judged in failures[:MAX_FAILURES]),
+    )
+
+
+def _shown(judged: Judged) -> Shown:
+    source = judged.candidate.source
+    return shown("" if source is None else source.text, judged.outcome, judged.measures)
+
+
+def shown(text: str, outcome: Outcome, measures: Measures | None) -> Shown:
+    """A candidate with its outcome in words."""
+    cell = "" if measures is None else (
+        f"\nArchive cell: memory {measures.memory}, compute {measures.compute}, "
+        f"parallelism {measures.parallelism} (levels 0 to 3)."
+    )  # fmt: skip
+    log = without_paths(outcome.log) if isinstance(outcome, BuildFailed) else ""
+    return Shown(text, report(outcome) + cell, log)
+
+
+def report(outcome: Outcome) -> str:
+    """One outcome in words that a proposer can act on."""
+    match outcome:
+        case Passed():
+            return _passed(outcome)
+        case CheckFailed():
+            worst = (
+                "" if outcome.max_error is None else f" Largest error: {outcome.max_error:.3g} x the limit."
+            )
+            where = f"workload {outcome.workload}, trial {outcome.trial}"
+            return f"check_failed ({outcome.kind}) in {where}: {_short(outcome.reason)}{worst}"
+        case TimedOut():
+            limit = f"{outcome.stage}, limit {outcome.limit_s:g} s"
+            return f"timed_out ({limit}): {_short(outcome.reason)}"
+        case ScreenedOut():
+            return f"screened_out ({outcome.rule}): {_short(outcome.reason)}"
+        case Unstable():
+            return f"unstable (noise {outcome.noise:.1%}): {_short(outcome.reason)}"
+        case ParseFailed() | BuildFailed() | Suspect() | InfraFailed():
+            return f"{outcome.status}: {_short(outcome.reason)}"
+        case _:
+            assert_never(outcome)
+
+
+def without_paths(text: str) -> str:
+    """``text`` with absolute paths cut to their last part."""
+    return _DIRECTORIES.sub("", text)
+
+
+def fenced(text: str, tag: str) -> str:
+    """``text`` as a fenced block whose fence the text cannot close."""
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{tag}\n{text.rstrip()}\n{fence}"
+
+
+def _passed(outcome: Passed) -> str:
+    lines = [
+        f"passed: speedup {outcome.speedup:.3f} (at least {outcome.speedup_low:.3f}, {outcome.verdict}), "
+        f"latency {outcome.latency_us:.1f} us ± {outcome.noise:.1%}, baseline {outcome.baseline_us:.1f} us."
+    ]
+    for result in outcome.workloads:
+        lines.append(
+            f"Workload {result.workload}: {result.candidate.median_us:.1f} us against "
+            f"{result.baseline.median_us:.1f} us; memory traffic alone needs {result.floor_us:.1f} us."
+        )
+    return "\n".join(lines)
+
+
+def _short(reason: str) -> str:
+    return without_paths(reason)[:MAX_REASON_CHARS]
+
+
+def _shrinking(parts: PromptParts) -> Iterator[PromptParts]:
+    """The parts in ever smaller versions, in the stated order."""
+    current = _with_log_tail(parts, LOG_TAIL_CHARS[0])
+    yield current
+    while current.inspirations:
+        current = replace(current, inspirations=current.inspirations[:-1])
+        yield current
+    while current.failures:
+        current = replace(current, failures=current.failures[:-1])
+        yield current
+    for chars in LOG_TAIL_CHARS[1:]:
+        current = _with_log_tail(current, chars)
+        yield current
+
+
+def _with_log_tail(parts: PromptParts, chars: int) -> PromptParts:
+    parent = parts.parent
+    if parent is None or len(parent.log) <= chars:
+        return parts
+    return replace(parts, parent=replace(parent, log="[...]\n" + parent.log[-chars:]))
+
+
+def _render_user(task: TaskDescription, device: DeviceInfo, parts: PromptParts) -> str:
+    return (
+        _environment()
+        .get_template("user.j2")
+        .render(
+            task=task,
+            device_lines=_device_lines(device),
+            kind=parts.kind,
+            parent=parts.parent,
+            inspirations=parts.inspirations,
+            failures=parts.failures,
+        )
+        .strip()
+        + "\n"
+    )
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("kforge", "prompts"),
+        undefined=StrictUndefined,
+        autoescape=False,  # plain text for a model, not HTML
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(fenced=fenced, workload_lines=_workload_lines)
+    return environment
+
+
+def _workload_lines(workload: WorkloadSpec) -> list[str]:
+    lines = []
+    for spec in workload.inputs:
+        what = f"constant {spec.constant!r}" if spec.tensor is None else _tensor(spec.tensor)
+        lines.append(f"input {spec.name}: {what} ({spec.kind})")
+    lines += [f"param {tensor.name}: {_tensor(tensor)}" for tensor in workload.parameters]
+    lines += [f"buffer {tensor.name}: {_tensor(tensor)}" for tensor in workload.buffers]
+    lines += [f"init {name} = {value!r}" for name, value in workload.init.items()]
+    lines += [f"output {index}: {_tensor(tensor)}" for index, tensor in enumerate(workload.outputs)]
+    if workload.returns_tuple:
+        lines.append("the reference returns a tuple")
+    return lines
+
+
+def _tensor(tensor: TensorSpec) -> str:
+    return f"{tensor.dtype} shape {list(tensor.shape)} strides {list(tensor.strides)}"
+
+
+def _device_lines(device: DeviceInfo) -> list[str]:
+    kind = "CPU: work-items of a group are vectorised, barriers are costly" if device.is_cpu else "GPU"
+    return [
+        f"{device.name} ({device.arch}, {device.backend}), a {kind}",
+        f"compute units: {device.sm_count}; largest work-group: {device.max_work_group} work-items",
+        f"sub-group size: {device.warp_size}",
+        f"local memory: {device.shared_optin} bytes per work-group; L2 cache: {device.l2_bytes} bytes",
+    ]

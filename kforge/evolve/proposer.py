@@ -1,0 +1,72 @@
+"""Who writes candidates: what a proposer is given, what it answers, and the protocol it satisfies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from kforge.types import TaskDescription
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation that a proposer completes."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRequest:
+    """Everything a proposer may know.
+
+    Attributes:
+        messages: system and user turns.
+        seed: sampling seed of this proposal, drawn from the run's seed and the ordinal.
+        ordinal: number of the candidate in its run, from 0.
+        max_completion_tokens: upper bound of the reply, reasoning included.
+    """
+
+    messages: tuple[Message, ...]
+    seed: int
+    ordinal: int
+    max_completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A proposer's answer, word for word, with what it cost."""
+
+    content: str
+    reasoning: str
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+
+
+class Proposer(Protocol):
+    """A model, or something that stands in for one."""
+
+    @property
+    def name(self) -> str:
+        """What every output calls this proposer."""
+        ...
+
+    @property
+    def offline(self) -> bool:
+        """True when no model is asked: outputs must say so."""
+        ...
+
+    def supports(self, task: TaskDescription) -> str | None:
+        """None when the proposer can write for ``task``, else why not and what to do instead."""
+        ...
+
+    async def propose(self, request: ProposalRequest) -> Reply:
+        """Write one reply.
+
+        Raises:
+            InfraError: no reply can be had (connection, quota); the loop tries again, then stops.
+        """
+        ...

@@ -1,0 +1,58 @@
+"""The summary of a stored run, told again from its rows: also for a run that is under way or was killed."""
+
+from __future__ import annotations
+
+from kforge.data.records import RunRecords
+from kforge.evolve.archive import Archive
+from kforge.evolve.events import RunState
+from kforge.evolve.parse import ParseCandidate
+from kforge.evolve.resume import history_of
+from kforge.evolve.state import Judged, SearchState, entry_of
+from kforge.evolve.summary import RunSummary, summarise
+
+
+def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSummary:
+    """Rebuild archive and counters from the stored evaluations.
+
+    Args:
+        records: everything of one run.
+        parse_candidate: reads one candidate file.
+
+    Raises:
+        StoreError: a row was written by a kforge that knows more than this one.
+    """
+    history = history_of(records, parse_candidate)
+    search = SearchState(Archive())
+    for told in history.told:
+        value, candidate = told.evaluation.value, told.candidate
+        duplicate = search.first_with(value.key) is not None
+        entry = None if duplicate else entry_of(candidate.id, value.outcome, value.measures)
+        if entry is not None:
+            search.archive.add(entry)
+        search.note_decision(candidate.kind, candidate.parent)
+        search.tell(
+            Judged(candidate, told.evaluation.id, value.key, value.outcome, value.measures, duplicate)
+        )
+    stored = records.run.summary or {}
+    model = (
+        records.proposals[-1].model if records.proposals else str(records.run.config.get("model", "unknown"))
+    )
+    return summarise(
+        search,
+        history.spend,
+        state=_state(records),
+        proposer=model,
+        offline=model == "offline",
+        evals_budget=int(_number(records.run.config.get("evals"))),
+        seconds=_number(stored.get("seconds")),
+        device_idle_s=_number(stored.get("device_idle_s")),
+    )
+
+
+def _state(records: RunRecords) -> RunState:
+    # A row that still says "running" belongs to a driver that is at work, or was killed.
+    return "interrupted" if records.run.state == "running" else records.run.state
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

@@ -1,0 +1,165 @@
+"""The end of a run in numbers: what the reports print and the store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kforge.evolve.archive import Entry
+from kforge.evolve.events import Event, ProposalSent, ReplyReceived, RunState
+from kforge.evolve.state import SearchState
+from kforge.types import Measures, Passed
+
+
+@dataclass(frozen=True, slots=True)
+class BestCandidate:
+    """The best elite of a run, with its file."""
+
+    candidate_id: str
+    ordinal: int
+    source: str
+    measures: Measures
+    objective: float
+    outcome: Passed
+
+
+@dataclass(frozen=True, slots=True)
+class Elite:
+    """One filled cell of the archive."""
+
+    candidate_id: str
+    ordinal: int
+    measures: Measures
+    objective: float
+    speedup: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One run as a whole; only ``seconds`` and ``device_idle_s`` count this session alone.
+
+    Attributes:
+        statuses: told candidates by outcome status, duplicates included.
+        evaluations: told candidates without exact duplicates; what ``evals_budget`` limits.
+        proposals: requests sent, repeated ones included; ``abandoned`` of them got no usable answer.
+        device_idle_s: seconds during which a device stood idle although a built candidate waited.
+    """
+
+    state: RunState
+    proposer: str
+    offline: bool
+    best: BestCandidate | None
+    elites: tuple[Elite, ...]
+    statuses: Mapping[str, int]
+    coverage: float
+    qd_score: float
+    evaluations: int
+    evals_budget: int
+    duplicates: int
+    proposals: int
+    abandoned: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+    seconds: float
+    device_idle_s: float
+
+
+@dataclass(slots=True)
+class Spend:
+    """What proposals cost so far, all sessions together."""
+
+    proposals: int = 0
+    replies: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+
+    def note(self, event: Event) -> None:
+        """Count an event of this session."""
+        if isinstance(event, ProposalSent):
+            self.proposals += 1
+        elif isinstance(event, ReplyReceived):
+            self.reply(event.prompt_tokens, event.completion_tokens, event.usd)
+
+    def reply(self, prompt_tokens: int, completion_tokens: int, usd: float) -> None:
+        """Count one answered request."""
+        self.replies += 1
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+        self.usd += usd
+
+
+def summarise(
+    search: SearchState,
+    spend: Spend,
+    *,
+    state: RunState,
+    proposer: str,
+    offline: bool,
+    evals_budget: int,
+    seconds: float,
+    device_idle_s: float,
+) -> RunSummary:
+    """The summary of a run as it stands.
+
+    Args:
+        search: everything told so far, earlier sessions included.
+        spend: what proposals cost so far.
+        state: how the session ended.
+        proposer: its name.
+        offline: whether no model is asked.
+        evals_budget: evaluations that were asked for.
+        seconds: wall time of this session.
+        device_idle_s: seconds a device stood idle although a built candidate waited.
+    """
+    stats = search.archive.stats()
+    return RunSummary(
+        state=state,
+        proposer=proposer,
+        offline=offline,
+        best=_best(search),
+        elites=tuple(_elite(search, entry) for entry in search.archive.elites()),
+        statuses=dict(sorted(search.statuses.items())),
+        coverage=stats.coverage,
+        qd_score=stats.qd_score,
+        evaluations=search.evaluations,
+        evals_budget=evals_budget,
+        duplicates=search.duplicates,
+        proposals=spend.proposals,
+        abandoned=spend.proposals - spend.replies,
+        prompt_tokens=spend.prompt_tokens,
+        completion_tokens=spend.completion_tokens,
+        usd=spend.usd,
+        seconds=seconds,
+        device_idle_s=device_idle_s,
+    )
+
+
+def _best(search: SearchState) -> BestCandidate | None:
+    entry = search.archive.best()
+    if entry is None:
+        return None
+    judged = search.judged[entry.candidate_id]
+    source = judged.candidate.source
+    return BestCandidate(
+        candidate_id=entry.candidate_id,
+        ordinal=judged.candidate.ordinal,
+        source="" if source is None else source.text,
+        measures=entry.measures,
+        objective=entry.objective,
+        outcome=_passed(search, entry),
+    )
+
+
+def _elite(search: SearchState, entry: Entry) -> Elite:
+    ordinal = search.judged[entry.candidate_id].candidate.ordinal
+    speedup = _passed(search, entry).speedup
+    return Elite(entry.candidate_id, ordinal, entry.measures, entry.objective, speedup)
+
+
+def _passed(search: SearchState, entry: Entry) -> Passed:
+    outcome = search.judged[entry.candidate_id].outcome
+    if not isinstance(outcome, Passed):
+        raise AssertionError(f"elite {entry.candidate_id} is {outcome.status}")
+    return outcome

@@ -1,0 +1,179 @@
+"""What a person sees: the status line of a run, tables, the end of a run. Rich is imported when it draws."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO, assert_never
+
+from kforge.types import (
+    BuildFailed,
+    Built,
+    CheckFailed,
+    DeviceInfo,
+    InfraFailed,
+    Outcome,
+    ParseFailed,
+    Passed,
+    ScreenedOut,
+    Suspect,
+    TaskDescription,
+    TimedOut,
+    Unstable,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kforge.evolve.summary import BestCandidate, Elite, RunSummary
+
+MEMORY_LEVELS = ("scalar", "vector", "local tile", "registers/async")
+COMPUTE_LEVELS = ("multi-pass", "fused", "single-pass", "tiled")
+PARALLELISM_LEVELS = ("items", "barrier", "sub-group", "hierarchical")
+OFFLINE_LABEL = "offline proposer: rule-based, no model was asked"
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A Rich console on stdout (or ``stream``), plain when it is no terminal."""
+    from rich.console import Console
+
+    return Console(file=stream or sys.stdout, highlight=False, soft_wrap=stream is not None)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A plain table on stdout; columns are as wide as their contents, so that it greps well."""
+    if title:
+        print(title)
+    widths = [max(len(str(row[i])) for row in (headings, *rows)) for i in range(len(headings))]
+    for row in (headings, *rows):
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_task(task: TaskDescription) -> None:
+    """A task's shapes and source."""
+    print(f"{task.id}: {task.title} ({task.size})\n")
+    for workload in task.workloads:
+        rows: list[tuple[str, str, str, str]] = [
+            (
+                i.name,
+                i.kind,
+                i.tensor.dtype if i.tensor else "",
+                str(i.tensor.shape if i.tensor else i.constant),
+            )
+            for i in workload.inputs
+        ]
+        rows += [(t.name, "parameter", t.dtype, str(t.shape)) for t in workload.parameters]
+        rows += [(t.name, "buffer", t.dtype, str(t.shape)) for t in workload.buffers]
+        rows += [(t.name, "output", t.dtype, str(t.shape)) for t in workload.outputs]
+        print_table(("name", "kind", "dtype", "shape"), rows, f"workload {workload.name}")
+        print()
+    print(task.source)
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """One line on how a candidate ended."""
+    match outcome:
+        case Passed():
+            spread = f"{outcome.speedup_low:.2f}..{outcome.speedup_high:.2f}"
+            return (
+                f"passed: {outcome.speedup:.2f}x ({spread}) {outcome.verdict}, "
+                f"{outcome.latency_us:.0f} us against {outcome.baseline_us:.0f} us eager"
+            )
+        case CheckFailed():
+            return f"check failed ({outcome.kind}): {outcome.reason}"
+        case TimedOut():
+            return f"timed out in {outcome.stage}: {outcome.reason}"
+        case ParseFailed() | ScreenedOut() | BuildFailed() | Unstable() | Suspect() | InfraFailed():
+            return f"{outcome.status.replace('_', ' ')}: {outcome.reason}"
+        case _:
+            assert_never(outcome)
+
+
+def print_evaluation(outcome: Outcome, built: Built | None, device: DeviceInfo) -> None:
+    """The end of ``kforge eval`` for a person."""
+    print(outcome_line(outcome))
+    print(f"device: {device.name} ({device.selector})")
+    if built is not None:
+        print(f"cell: {cell_name(built.measures.cell)}")
+        if built.library_ops:
+            print(f"library operators: {', '.join(built.library_ops)}")
+    if isinstance(outcome, Passed):
+        for w in outcome.workloads:
+            print(
+                f"workload {w.workload}: {w.speedup:.2f}x, {w.candidate.n} interleaved samples, "
+                f"noise {w.candidate.noise:.1%}, request floor {w.floor_us:.0f} us, "
+                f"worst error {w.max_error:.2g} of the allowance, {w.timed_outputs_checked} timed outputs verified"
+            )
+        print(f"KernelBench's own verdict: {'correct' if outcome.kb_correct else 'not correct'}")
+    if isinstance(outcome, BuildFailed):
+        print(outcome.log)
+
+
+def cell_name(cell: tuple[int, int, int]) -> str:
+    """A cell in words."""
+    return f"{MEMORY_LEVELS[cell[0]]} / {COMPUTE_LEVELS[cell[1]]} / {PARALLELISM_LEVELS[cell[2]]}"
+
+
+# ------------------------------------------------------------------------------------- the end of a run
+
+
+def print_summary(run: str, task: str, size: str, summary: RunSummary) -> None:
+    """The end of a run: the best kernel, the grid, failures by class, what it took."""
+    print(f"run {run}: {task} ({size}), {summary.state}")
+    if summary.offline:
+        print(OFFLINE_LABEL)
+    print_best(run, summary.best)
+    print_grid(summary.elites)
+    print_failures(summary.statuses)
+    print(
+        f"{summary.evaluations}/{summary.evals_budget} evaluations, {summary.duplicates} duplicates, "
+        f"{summary.proposals} proposals by {summary.proposer}, {summary.completion_tokens} tokens, "
+        f"${summary.usd:.2f}, {summary.seconds:.0f} s, "
+        f"device idle while work was queued {summary.device_idle_s:.1f} s"
+    )
+    if summary.state != "finished":
+        print(f"go on: kforge evolve --resume {run}")
+
+
+def print_best(run: str, best: BestCandidate | None) -> None:
+    """The winner, its figures and its whole source."""
+    if best is None:
+        print("\nno correct kernel yet\n")
+        return
+    print(f"\nbest: candidate {best.ordinal} in cell {cell_name(best.measures.cell)}")
+    print(outcome_line(best.outcome))
+    print(f"\n{best.source.strip()}\n")
+
+
+def print_grid(elites: Sequence[Elite]) -> None:
+    """The archive as four slices, one per parallelism level; a cell shows its elite's speedup."""
+    found = {e.measures.cell: e.speedup for e in elites}
+    print(f"archive: {len(found)} of 64 cells (speedup of each elite; rows memory, columns compute)")
+    for parallelism, name in enumerate(PARALLELISM_LEVELS):
+        if not any(cell[2] == parallelism for cell in found):
+            print(f"  parallelism {name}: empty")
+            continue
+        print(f"  parallelism {name}")
+        print("    " + " " * 16 + "".join(label.rjust(13) for label in COMPUTE_LEVELS))
+        for memory, label in enumerate(MEMORY_LEVELS):
+            cells = (found.get((memory, compute, parallelism)) for compute in range(4))
+            print(
+                "    "
+                + label.ljust(16)
+                + "".join(("-" if s is None else f"{s:.2f}x").rjust(13) for s in cells)
+            )
+    print()
+
+
+def print_failures(statuses: Mapping[str, int]) -> None:
+    """How candidates ended, by class."""
+    total = sum(statuses.values()) or 1
+    rows = sorted(statuses.items(), key=lambda item: -item[1])
+    print_table(("outcome", "candidates", "share"), [(n, str(c), f"{c / total:.0%}") for n, c in rows])
+    print()
+
+
+def speedup_of_objective(objective: float | None) -> str:
+    """An archive objective (log2 of the speedup's lower bound) as a speedup."""
+    return "" if objective is None else f"{math.exp2(objective):.2f}x"

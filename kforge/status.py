@@ -1,0 +1,119 @@
+"""The live status line of a run: best, evaluations, share correct, time left, last improvement."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from kforge.clock import Clock
+from kforge.evolve.events import (
+    BudgetWarning,
+    CandidateEvaluated,
+    EliteChanged,
+    Event,
+    InfraRetried,
+    ProposalSent,
+    RunStarted,
+    StopRequested,
+)
+from kforge.render import OFFLINE_LABEL, console, outcome_line
+from kforge.types import InfraFailed, Passed
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+
+class StatusLine:
+    """One line that is rewritten on a terminal, one plain line per result elsewhere."""
+
+    def __init__(self, stream: TextIO, clock: Clock, *, run: str, heading: str) -> None:
+        self._console = console(stream)
+        self._clock = clock
+        self._heading = heading
+        self._run = run
+        self._live: Live | None = None
+        self._started = clock.monotonic()
+        self._first_done = 0
+        self._done = self._budget = self._correct = self._told = self._in_flight = 0
+        self._best: Passed | None = None
+        self._best_at: int | None = None
+        self._last: Passed | None = None
+
+    def __enter__(self) -> Self:
+        self._say(self._heading)
+        if self._console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(self._line(), console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, event: Event) -> None:  # noqa: C901 - one case per event
+        """Take one event of the loop."""
+        match event:
+            case RunStarted():
+                self._budget = event.evals_budget
+                if event.offline:
+                    self._say(OFFLINE_LABEL)
+                if event.told:
+                    self._say(f"resumed: {event.told} candidates stored, {event.requeued} evaluated again")
+            case ProposalSent():
+                self._in_flight += 1
+            case CandidateEvaluated():
+                self._evaluated(event)
+            case EliteChanged(best=True):
+                self._best, self._best_at = self._last, event.ordinal
+            case InfraRetried():
+                self._say(
+                    f"candidate {event.ordinal}: attempt {event.attempt} failed, trying again: {event.reason}"
+                )
+            case BudgetWarning():
+                self._say(f"budget: {event.reason}")
+            case StopRequested(level=1):
+                self._say(
+                    f"stopping: {event.in_flight} under way are finished first; Ctrl-C again stops at once"
+                )
+            case StopRequested():
+                self._say(f"stopped; go on with: kforge evolve --resume {self._run}")
+            case _:
+                pass
+        if self._live is not None:
+            self._live.update(self._line())
+
+    def _evaluated(self, event: CandidateEvaluated) -> None:
+        self._told += 1
+        self._in_flight = max(0, self._in_flight - 1)
+        self._done = event.evaluations
+        if isinstance(event.outcome, Passed):
+            self._correct += 1
+            self._last = event.outcome
+        if self._live is None and not isinstance(event.outcome, InfraFailed):
+            mark = (
+                " (duplicate)" if event.duplicate else " (known from an earlier run)" if event.reused else ""
+            )
+            line = outcome_line(event.outcome).splitlines()[0][:160]
+            self._say(f"[{event.evaluations}/{event.evals_budget}] candidate {event.ordinal}{mark} {line}")
+
+    def _line(self) -> str:
+        best = "no correct kernel yet"
+        if self._best is not None:
+            half = (self._best.speedup_high - self._best.speedup_low) / 2
+            best = f"best {self._best.speedup:.2f}x ± {half:.2f} (candidate {self._best_at})"
+        share = f"{self._correct / self._told:.0%} correct" if self._told else "0 told"
+        done = f"{self._done}/{self._budget} evaluations, {self._in_flight} under way"
+        return f"{best} | {done} | {share} | {self._eta()}"
+
+    def _eta(self) -> str:
+        if not self._done or self._done >= self._budget:
+            return "ETA --"
+        per_evaluation_s = (self._clock.monotonic() - self._started) / self._done
+        return f"ETA {per_evaluation_s * (self._budget - self._done):.0f} s"
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)

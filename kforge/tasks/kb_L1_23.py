@@ -1,0 +1,27 @@
+"""Softmax along the rows of a matrix."""
+
+import torch
+from torch import nn
+
+TITLE = "Softmax"
+FAMILY = "softmax"
+
+batch_size = 4096
+dim = 393216
+
+SIZES = {"small": {"batch_size": 1024, "dim": 4096}}
+
+
+class Model(nn.Module):
+    """y = softmax(x), x of shape (batch_size, dim)."""
+
+    def forward(self, x):
+        return torch.softmax(x, dim=1)
+
+
+def get_inputs():
+    return [torch.rand(batch_size, dim)]
+
+
+def get_init_inputs():
+    return []

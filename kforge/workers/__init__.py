@@ -1,0 +1,1 @@
+"""Pools: where candidates are built and measured."""
