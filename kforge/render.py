@@ -103,8 +103,11 @@ def print_evaluation(outcome: Outcome, built: Built | None, device: DeviceInfo) 
             print(
                 f"workload {w.workload}: {w.speedup:.2f}x, {w.candidate.n} interleaved samples, "
                 f"noise {w.candidate.noise:.1%}, request floor {w.floor_us:.0f} us, "
-                f"worst error {w.max_error:.2g} of the allowance, {w.timed_outputs_checked} timed outputs verified"
+                f"worst error {w.max_error:.2g} of the allowance, "
+                f"{w.timed_outputs_checked} timed outputs verified"
             )
+            if w.busy_others is not None and w.busy_others > 0.1:
+                print(f"  other processes used {w.busy_others:.0%} of the processors meanwhile")
         print(f"KernelBench's own verdict: {'correct' if outcome.kb_correct else 'not correct'}")
     if isinstance(outcome, BuildFailed):
         print(outcome.log)

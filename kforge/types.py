@@ -235,7 +235,11 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadResult:
-    """One workload, checked and timed: candidate and baseline interleaved in one session."""
+    """One workload, checked and timed: candidate and baseline interleaved in one session.
+
+    ``floor_us`` is an empty request's time, already subtracted; ``device_us`` what the device claims;
+    ``busy_others`` the share of all processors that other processes used meanwhile (None: unknown).
+    """
 
     workload: str
     candidate: Samples
@@ -250,6 +254,7 @@ class WorkloadResult:
     timed_outputs_checked: int
     max_error: float
     kb_correct: bool
+    busy_others: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

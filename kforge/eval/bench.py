@@ -6,6 +6,7 @@ device says of its own time is a diagnostic only.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ from kforge.clock import Clock
 from kforge.eval.arena import Slot
 from kforge.eval.contender import Contender, write_given
 from kforge.eval.inputs import TRIALS
+from kforge.eval.interference import BusyOthers
 from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage, Stop
 from kforge.eval.runner_client import RunnerClient
 from kforge.eval.samples import ratio_interval, summarise, verdict
 from kforge.eval.workbench import Draw, Workbench
-from kforge.types import Precision, Unstable, WorkloadResult
+from kforge.types import Precision, Unstable, Verdict, WorkloadResult
 
 # Subtracting the floor from a very short sample must leave something to divide by.
 SHORTEST_SAMPLE_US = 0.05
@@ -56,10 +58,12 @@ class Benchmark:
         contender: Contender,
         baseline: BaselineRunner,
         *,
+        on_cpu: bool,
         clock: Clock,
         protocol: Protocol,
         secret: random.Random,
     ) -> None:
+        self._on_cpu = on_cpu
         self._bench, self._contender, self._baseline = bench, contender, baseline
         self._clock, self._protocol, self._secret = clock, protocol, secret
         self._stage = Stage(bench.spec.name, "bench", protocol)
@@ -76,7 +80,9 @@ class Benchmark:
             Stop: a timed output was wrong, the runner failed, or the samples say nothing.
         """
         self._warm_up()
+        others = BusyOthers((os.getpid(), self._contender.client.pid, self._baseline.client.pid))
         self._sample()
+        busy_others = others.share()
         floor_us, baseline_floor_us = self._floors()
         self._contender.client.close()
         worst, kb = checked
@@ -86,7 +92,7 @@ class Benchmark:
             if truth is not None:
                 error, sample_kb = self._stage.require_correct(self._bench, outputs, draw, truth)
                 worst, kb = max(worst, error), kb and sample_kb
-        return self._result(floor_us, baseline_floor_us, worst, kb)
+        return self._result(floor_us, baseline_floor_us, worst, kb, busy_others)
 
     def _warm_up(self) -> None:
         draw = self._bench.draw("own")
@@ -163,7 +169,9 @@ class Benchmark:
         baseline = [self._baseline.client.noop(self._clock, limit_s) for _ in range(count)]
         return summarise(candidate).median_us, summarise(baseline).median_us
 
-    def _result(self, floor_us: float, baseline_floor_us: float, worst: float, kb: bool) -> WorkloadResult:
+    def _result(
+        self, floor_us: float, baseline_floor_us: float, worst: float, kb: bool, busy_others: float | None
+    ) -> WorkloadResult:
         candidate = [max(t - floor_us, SHORTEST_SAMPLE_US) for t in self._timings.candidate_us]
         baseline = [max(t - baseline_floor_us, SHORTEST_SAMPLE_US) for t in self._timings.baseline_us]
         speedup, low, high = ratio_interval(baseline, candidate)
@@ -183,9 +191,18 @@ class Benchmark:
             speedup=speedup,
             speedup_low=low,
             speedup_high=high,
-            verdict=verdict(low, high, floor_us, stats.median_us),
+            verdict=self._verdict(low, high, floor_us, stats.median_us, busy_others),
             trials=len(TRIALS),
             timed_outputs_checked=len(self._timings.kept),
             max_error=worst,
             kb_correct=kb,
+            busy_others=busy_others,
         )
+
+    def _verdict(
+        self, low: float, high: float, floor_us: float, candidate_us: float, busy_others: float | None
+    ) -> Verdict:
+        # Eager's thread team suffers more from a busy machine than one kernel does: no verdict then.
+        if self._on_cpu and busy_others is not None and busy_others > self._protocol.quiet_share:
+            return "AMBIGUOUS"
+        return verdict(low, high, floor_us, candidate_us)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kforge.codec import to_json
@@ -12,10 +12,11 @@ from kforge.eval.bind import check_arguments
 from kforge.eval.classify import classify
 from kforge.eval.compile import CachedBuild, cached_build
 from kforge.eval.facts import build_facts, forbidden_features
+from kforge.eval.layout import check_layout
 from kforge.eval.plan import BoundPlan, LaunchPlan, LaunchStep
 from kforge.eval.plan_process import plan_candidate
 from kforge.eval.screen import screen_source
-from kforge.eval.signature import Signatures, parse_signatures
+from kforge.eval.signature import Signature, Signatures, parse_signatures
 from kforge.eval.syclbin import spirv_modules
 from kforge.types import (
     BuildFailed,
@@ -65,18 +66,24 @@ async def build_candidate(
     compiled = await cached_build(source, tune, device, cache_dir)
     if not isinstance(compiled, CachedBuild):
         return compiled
-    return _finish(compiled, plans, time.monotonic() - started)
+    launched = {name: signatures.kernels[name] for p in plans.values() for name in launched_items(p.plan)}
+    return _finish(compiled, plans, tuple(launched.values()), time.monotonic() - started)
 
 
-def _finish(compiled: CachedBuild, plans: Mapping[str, BoundPlan], seconds: float) -> Built | Rejected:
+def _finish(
+    compiled: CachedBuild, plans: Mapping[str, BoundPlan], launched: Sequence[Signature], seconds: float
+) -> Built | Rejected:
     try:
         modules = spirv_modules(compiled.intermediate)
         forbidden = forbidden_features(modules)
+        mismatch = check_layout(modules, launched)
         facts = build_facts(modules)
     except ValueError as error:
         return BuildFailed(f"the compiler's SPIR-V cannot be read: {error}", compiled.log)
     if forbidden is not None:
         return ScreenedOut(f"the compiled device code contains {forbidden}", "device_code")
+    if mismatch is not None:
+        return mismatch
     bound = list(plans.values())
     return Built(
         key=compiled.key,

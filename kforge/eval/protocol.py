@@ -17,6 +17,7 @@ class Protocol:
         bench_budget_s: sampling stops here even when unsettled (but not before ``min_samples``).
         ci_target: half-width of the 95 % interval of the median, relative, at which sampling stops.
         unstable_width: a speedup interval wider than this share of the speedup is Unstable.
+        quiet_share: on a CPU device no verdict is given when others used more of the processors.
         verified_samples: timed samples whose outputs are verified, chosen after they ran.
     """
 
@@ -30,6 +31,7 @@ class Protocol:
     ci_target: float = 0.01
     unstable_width: float = 3.0
     verified_samples: int = 3
+    quiet_share: float = 0.1
     floor_samples: int = 20
     warm_up_runs: int = 3
     warm_up_us: float = 50_000.0

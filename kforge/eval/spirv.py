@@ -24,6 +24,7 @@ class Op(IntEnum):
     TypePointer = 32
     Constant = 43
     Function = 54
+    FunctionParameter = 55
     FunctionEnd = 56
     FunctionCall = 57
     Load = 61
@@ -47,6 +48,8 @@ GROUP_OPS = frozenset({*range(261, 272), *range(333, 367), 4431})
 SUBGROUP_ONLY_OPS = frozenset({*range(4421, 4433), *range(5571, 5581)})
 MATRIX_OPS = frozenset({4457, 4458, 4459, *range(6120, 6125)})
 TERMINATORS = frozenset({249, 250, 251, 252, 253, 254, 255})
+# OpTypePointer and OpTypeUntypedPointerKHR both name the storage class first.
+POINTER_TYPES = frozenset({32, 4417})
 SCOPE_SUBGROUP = 3
 STORAGE_WORKGROUP = 4
 STORAGE_GLOBAL = frozenset({5, 8})  # CrossWorkgroup, and Generic where inference gave up
@@ -110,8 +113,7 @@ class Module:
     def storage_class(self, pointer_id: int) -> int | None:
         """Storage class of a pointer value."""
         opcode, words = self.types.get(self.type_of.get(pointer_id, 0), (0, ()))
-        # OpTypePointer and OpTypeUntypedPointerKHR (4417) both name it first.
-        return words[0] if opcode in (Op.TypePointer, 4417) and words else None
+        return words[0] if opcode in POINTER_TYPES and words else None
 
 
 def instructions(data: bytes) -> Iterator[Instruction]:

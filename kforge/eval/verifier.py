@@ -98,7 +98,9 @@ class Verifier:
             on_stage("bench")
             return _passed(
                 [
-                    Benchmark(bench, contender, eager, **self._instruments()).run(precision, checked)
+                    Benchmark(bench, contender, eager, on_cpu=self._device.is_cpu, **self._instruments()).run(
+                        precision, checked
+                    )
                     for bench, contender, eager, checked in zip(
                         self._benches, contenders, baselines, checks, strict=True
                     )

@@ -1,0 +1,5 @@
+"""``python -m kforge``."""
+
+from kforge.cli import main
+
+main()
