@@ -33,10 +33,11 @@ class StatusLine:
         self._run = run
         self._live: Live | None = None
         self._started = clock.monotonic()
-        self._first_done = 0
+        self._first_done: int | None = None
         self._done = self._budget = self._correct = self._told = self._in_flight = 0
         self._best: Passed | None = None
-        self._best_at: int | None = None
+        self._best_at = self._best_done = 0
+        self._resumed = False
         self._last: Passed | None = None
 
     def __enter__(self) -> Self:
@@ -61,6 +62,7 @@ class StatusLine:
                 self._budget = event.evals_budget
                 if event.offline:
                     self._say(OFFLINE_LABEL)
+                self._resumed = event.told > 0
                 if event.told:
                     self._say(f"resumed: {event.told} candidates stored, {event.requeued} evaluated again")
             case ProposalSent():
@@ -68,7 +70,7 @@ class StatusLine:
             case CandidateEvaluated():
                 self._evaluated(event)
             case EliteChanged(best=True):
-                self._best, self._best_at = self._last, event.ordinal
+                self._best, self._best_at, self._best_done = self._last, event.ordinal, self._done
             case InfraRetried():
                 self._say(
                     f"candidate {event.ordinal}: attempt {event.attempt} failed, trying again: {event.reason}"
@@ -89,6 +91,9 @@ class StatusLine:
     def _evaluated(self, event: CandidateEvaluated) -> None:
         self._told += 1
         self._in_flight = max(0, self._in_flight - 1)
+        if self._first_done is None:
+            # What earlier sessions evaluated says nothing about this session's pace.
+            self._first_done = event.evaluations - 1 if self._resumed else 0
         self._done = event.evaluations
         if isinstance(event.outcome, Passed):
             self._correct += 1
@@ -101,18 +106,20 @@ class StatusLine:
             self._say(f"[{event.evaluations}/{event.evals_budget}] candidate {event.ordinal}{mark} {line}")
 
     def _line(self) -> str:
-        best = "no correct kernel yet"
+        best = "no improvement yet" if self._resumed else "no correct kernel yet"
         if self._best is not None:
             half = (self._best.speedup_high - self._best.speedup_low) / 2
-            best = f"best {self._best.speedup:.2f}x ± {half:.2f} (candidate {self._best_at})"
+            since = f"candidate {self._best_at}, {self._done - self._best_done} evaluations ago"
+            best = f"best {self._best.speedup:.2f}x ± {half:.2f} ({since})"
         share = f"{self._correct / self._told:.0%} correct" if self._told else "0 told"
         done = f"{self._done}/{self._budget} evaluations, {self._in_flight} under way"
         return f"{best} | {done} | {share} | {self._eta()}"
 
     def _eta(self) -> str:
-        if not self._done or self._done >= self._budget:
+        done_here = self._done - (self._first_done or 0)
+        if done_here <= 0 or self._done >= self._budget:
             return "ETA --"
-        per_evaluation_s = (self._clock.monotonic() - self._started) / self._done
+        per_evaluation_s = (self._clock.monotonic() - self._started) / done_here
         return f"ETA {per_evaluation_s * (self._budget - self._done):.0f} s"
 
     def _say(self, text: str) -> None:

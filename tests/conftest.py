@@ -82,3 +82,9 @@ def postgres_url(postgres_server: str, request: pytest.FixtureRequest) -> Iterat
         admin.execute(f'create database "{name}"'.encode())
         yield f"{postgres_server}/{name}"
         admin.execute(f'drop database "{name}" with (force)'.encode())
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build cache that the whole session shares, and nobody else."""
+    return tmp_path_factory.mktemp("cache")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kforge.cli.options import JsonOption, StoreOption
+from kforge.cli.options import JsonOption, StoreOption, chosen_store, writable
 from kforge.cli.output import print_json
-from kforge.errors import KforgeError
+from kforge.errors import KforgeError, MissingPrerequisite
 
 if TYPE_CHECKING:
     from kforge.config import Places
@@ -38,19 +37,31 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
         _python(),
         _torch(),
         _compiler(),
+        _cache(here),
         *_sycl(here),
         *_sandbox(),
-        _cache(here),
-        _store(store or here.store_url),
+        _store(chosen_store(store)),
     ]
     if as_json:
-        print_json([{"check": r.check, "ok": r.ok, "found": r.found, "fix": r.fix or None} for r in rows])
+        print_json(
+            [
+                {
+                    "check": r.check,
+                    "ok": r.ok,
+                    "found": r.found,
+                    "fix": None if r.ok else r.fix,
+                    "required": r.required,
+                }
+                for r in rows
+            ]
+        )
     else:
+        width = max(len(row.check) for row in rows)
         for row in rows:
             mark = "ok  " if row.ok else "FAIL" if row.required else "note"
-            print(f"{mark}  {row.check:<20} {row.found}")
+            print(f"{mark}  {row.check:<{width}}  {row.found}")
             if not row.ok:
-                print(f"      {'':<20} fix: {row.fix}")
+                print(f"      {'':<{width}}  fix: {row.fix}")
     if any(r.required and not r.ok for r in rows):
         raise typer.Exit(2)
 
@@ -81,7 +92,7 @@ def _sycl(here: Places) -> list[Row]:
 
     try:
         rows = [Row("sycl runtime", True, runtime_version(), PIP_LINE)]
-        rows.append(Row("sycl shim", True, str(ensure_shim(here.cache)), PIP_LINE))
+        rows.append(Row("sycl shim", True, str(ensure_shim(writable(here.cache))), PIP_LINE))
         devices = detect_devices()
     except KforgeError as error:
         return [Row("sycl", False, error.message, error.next_step)]
@@ -112,14 +123,12 @@ def _sandbox() -> list[Row]:
 
 
 def _cache(here: Places) -> Row:
-    fix = "export KFORGE_CACHE=/a/writable/directory"
     try:
-        here.cache.mkdir(parents=True, exist_ok=True)
-        free_gib = shutil.disk_usage(here.cache).free / 2**30
-    except OSError as error:
-        return Row("build cache", False, f"{here.cache}: {error.strerror}", fix)
-    writable = os.access(here.cache, os.W_OK)
-    return Row("build cache", writable and free_gib > 1, f"{here.cache}, {free_gib:.0f} GiB free", fix)
+        free_gib = shutil.disk_usage(writable(here.cache)).free / 2**30
+    except MissingPrerequisite as error:
+        return Row("build cache", False, error.message, error.next_step)
+    fix = f"free space on the disk of {here.cache}"
+    return Row("build cache", free_gib > 1, f"{here.cache}, {free_gib:.0f} GiB free", fix)
 
 
 def _store(url: str) -> Row:

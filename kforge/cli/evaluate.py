@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kforge.cli.options import DeviceOption, JsonOption, SizeOption, TaskOption, TrackOption, checked_track
+from kforge.cli.options import (
+    DeviceOption,
+    JsonOption,
+    SizeOption,
+    TaskOption,
+    TrackOption,
+    checked_track,
+    writable,
+)
 from kforge.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
     from kforge.workers.hardware import choose_device
     from kforge.workers.local import Evaluated, evaluate_once
 
+    allowed = checked_track(track)
     text = read_candidate(file)
     here = places()
     resolve(task, here.user_tasks)
@@ -53,8 +62,8 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
                 task,
                 size,
                 device=chosen,
-                track=checked_track(track),
-                cache_dir=here.cache,
+                track=allowed,
+                cache_dir=writable(here.cache),
                 user_dir=here.user_tasks,
             )
         )
@@ -78,7 +87,9 @@ def read_candidate(file: Path) -> str:
             # Past the parser's limit there is nothing to learn from the rest of a large file.
             return opened.read(MAX_READ_BYTES).decode("utf-8", errors="replace")
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}.", "check the path") from error
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}.", "give the path of a candidate file"
+        ) from error
 
 
 def document(

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kforge.cli.options import DeviceOption, JsonOption, SizeOption, StoreOption, TrackOption, checked_track
+from kforge.cli.options import (
+    DeviceOption,
+    JsonOption,
+    SizeOption,
+    StoreOption,
+    TrackOption,
+    checked_track,
+    chosen_store,
+    writable,
+)
 from kforge.cli.output import print_json
 from kforge.config import DEFAULTS
 from kforge.errors import UsageError
 
 if TYPE_CHECKING:
-    from kforge.cli.settings import OpenedRun, Settings
+    from kforge.cli.settings import PlannedRun
     from kforge.evolve.proposer import Proposer
     from kforge.evolve.summary import RunSummary
     from kforge.types import Language
@@ -72,7 +81,7 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
     Every step is stored before it counts: after a crash or kill -9 the same command with --run NAME, or
     --resume NAME, goes on where it stopped. Ctrl-C drains what is under way; a second one stops at once.
     """
-    from kforge.cli.settings import open_run, requested_settings
+    from kforge.cli.settings import plan_run, requested_settings
     from kforge.codec import to_dict
     from kforge.config import places
     from kforge.render import print_summary
@@ -82,28 +91,29 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
         task=task, language=language, device=device, model=model, track=checked_track(track), evals=evals,
         minutes=minutes, seed=seed, size=size, in_flight=in_flight,
     )  # fmt: skip
-    with open_run(store or here.store_url, wanted, run, resume) as opened:
-        summary, settings = asyncio.run(_drive(opened, here.cache, here.user_tasks))
-    name = opened.run.name
+    with plan_run(chosen_store(store), wanted, run, resume) as planned:
+        summary = asyncio.run(_drive(planned, writable(here.cache), here.user_tasks))
+    name, settings = planned.name, planned.settings
     if as_json:
         print_json({"run": name, "task": settings.task, "size": settings.size, **to_dict(summary)})
     else:
         print_summary(name, settings.task, settings.size, summary)
 
 
-async def _drive(opened: OpenedRun, cache: Path, user_tasks: Path) -> tuple[RunSummary, Settings]:
+async def _drive(planned: PlannedRun, cache: Path, user_tasks: Path) -> RunSummary:
     """Open the pool, run the loop under signal handlers, close the pool."""
     from kforge.clock import SystemClock
     from kforge.eval.candidate import parse_candidate
     from kforge.eval.harness import harness_version
     from kforge.evolve.context import LoopConfig
     from kforge.evolve.loop import evolve as run_loop
+    from kforge.evolve.proposer import require_support
     from kforge.evolve.stop import StopSignal
     from kforge.status import StatusLine
     from kforge.workers.hardware import choose_device
     from kforge.workers.local import LocalPool
 
-    settings = opened.settings
+    settings = planned.settings
     language, track = checked_language(settings.language), checked_track(settings.track)
     proposer = make_proposer(settings.model)
     config = LoopConfig(
@@ -112,22 +122,23 @@ async def _drive(opened: OpenedRun, cache: Path, user_tasks: Path) -> tuple[RunS
     )  # fmt: skip
     device = choose_device(language, settings.device)
     stop = StopSignal()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.request)
     clock = SystemClock()
-    heading = f"run {opened.run.name}: {settings.task} ({settings.size}) on {device.name}"
-    with StatusLine(sys.stderr, clock, run=opened.run.name, heading=heading) as status:
+    heading = f"run {planned.name}: {settings.task} ({settings.size}) on {device.name}"
+    with StatusLine(sys.stderr, clock, run=planned.name, heading=heading) as status:
         pool = await LocalPool.open(settings.task, settings.size, device, cache, user_tasks)
         try:
-            summary = await run_loop(
-                config, task=pool.task, device=device, pool=pool, proposer=proposer, store=opened.store,
-                run_id=opened.run.id, clock=clock, parse_candidate=parse_candidate, on_event=status.note,
-                stop=stop, lease=opened.lease,
+            require_support(proposer, pool.task)
+            run, lease = planned.claim()
+            # Only now: while the task is loaded, Ctrl-C ends the command at once.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, stop.request)
+            return await run_loop(
+                config, task=pool.task, device=device, pool=pool, proposer=proposer, store=planned.store,
+                run_id=run.id, clock=clock, parse_candidate=parse_candidate, on_event=status.note,
+                stop=stop, lease=lease,
             )  # fmt: skip
         finally:
             await pool.close()
-    return summary, settings
 
 
 def checked_language(language: str) -> Language:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kforge.cli.options import JsonOption, StoreOption
+from kforge.cli.options import JsonOption, StoreOption, chosen_store
 from kforge.cli.output import print_json
 
 runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True, rich_markup_mode=None)
@@ -16,11 +16,10 @@ runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True, rich_ma
 def list_command(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """List runs, newest first."""
     from kforge.codec import to_dict
-    from kforge.config import places
     from kforge.data.store import Store
     from kforge.render import print_table, speedup_of_objective
 
-    with Store.open(store or places().store_url, create=False) as opened:
+    with Store.open(chosen_store(store), create=False) as opened:
         found = opened.list_runs()
     if as_json:
         print_json([to_dict(overview) for overview in found])
@@ -45,12 +44,11 @@ def show(
 ) -> None:
     """Every candidate of a run, in the order of telling."""
     from kforge.codec import to_dict
-    from kforge.config import places
     from kforge.data.store import Store
     from kforge.render import outcome_line, print_table
     from kforge.types import Outcome
 
-    with Store.open(store or places().store_url, create=False) as opened:
+    with Store.open(chosen_store(store), create=False) as opened:
         records = opened.load_run(opened.get_run(run).id)
     ordinals = {c.id: c.ordinal for c in records.candidates}
     kinds = {p.ordinal: p.kind for p in records.proposals}
@@ -76,13 +74,12 @@ def report(
 ) -> None:
     """Report on a run: best kernel, archive grid, failures by class, what it took."""
     from kforge.codec import to_dict
-    from kforge.config import places
     from kforge.data.store import Store
     from kforge.eval.candidate import parse_candidate
     from kforge.evolve.retell import summary_of
     from kforge.render import print_summary
 
-    with Store.open(store or places().store_url, create=False) as opened:
+    with Store.open(chosen_store(store), create=False) as opened:
         records = opened.load_run(opened.get_run(run).id)
     summary = summary_of(records, parse_candidate)
     if as_json:

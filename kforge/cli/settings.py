@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kforge.data.records import Run
     from kforge.data.store import Store
 
+LARGEST = 2**63  # what a store's integer column holds
 # What may differ when a run goes on: they limit this session, they do not shape the search.
 _SESSION_SETTINGS = ("evals", "minutes", "in_flight")
 
@@ -37,68 +38,111 @@ class Settings:
     in_flight: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedRun:
-    """A run that this process may drive."""
+class PlannedRun:
+    """A run whose settings are known. ``claim`` makes it and takes the right to drive it.
 
-    store: Store
-    run: Run
-    settings: Settings
-    lease: Lease
+    A new run is claimed once everything that a user may have got wrong has been tried (options, device,
+    task file), so that the corrected command can use the same name. A stored run is claimed at once.
+    """
+
+    def __init__(self, store: Store, settings: Settings, name: str, stored: Run | None) -> None:
+        self.store = store
+        self.settings = settings
+        self.name = name
+        self._run = stored
+        self._lease: Lease | None = None
+
+    def claim(self) -> tuple[Run, Lease]:
+        """The run and its lease; the first call makes what is missing.
+
+        Raises:
+            UsageError: the name is malformed, or another process drives the run.
+            StoreError: the store failed.
+        """
+        from kforge.data.lease import this_process
+
+        clock = SystemClock()
+        if self._run is None:
+            self._run = _create(self.store, self.settings, self.name, clock)
+        if self._lease is None:
+            self._lease = self.store.acquire(self._run.id, this_process(), clock.now())
+        return self._run, self._lease
+
+    def release(self) -> None:
+        """Let others drive the run."""
+        if self._lease is not None:
+            self.store.release(self._lease)
 
 
 def requested_settings(*, task: str | None, **options: Any) -> Settings | None:  # noqa: ANN401
-    """What the command line asks for; None without ``--task`` (a run is resumed then)."""
+    """What the command line asks for; None without ``--task`` (a run is resumed then).
+
+    Raises:
+        UsageError: the task is unknown, or a number is out of every range.
+    """
     if task is None:
         return None
     from kforge.config import places
     from kforge.data.tasks.registry import resolve
 
+    for name in ("seed", "evals"):
+        if abs(options[name]) >= LARGEST:
+            raise UsageError(
+                f"--{name} {options[name]} does not fit 63 bits.", f"give --{name} a smaller number"
+            )
     found = resolve(task, places().user_tasks)
     return Settings(task=found.id, task_hash=found.hash, **options)
 
 
 @contextlib.contextmanager
-def open_run(url: str, wanted: Settings | None, name: str | None, resume: str | None) -> Iterator[OpenedRun]:
-    """Create or find the run, and hold its lease.
+def plan_run(url: str, wanted: Settings | None, name: str | None, resume: str | None) -> Iterator[PlannedRun]:
+    """Find the run, or prepare a new one; whatever was claimed is released at the end.
 
     Raises:
         UsageError: the options contradict each other or the stored run.
         StoreError: the store cannot be opened.
     """
-    from kforge.data.lease import this_process
     from kforge.data.store import Store
 
     if resume is not None and name is not None:
         raise UsageError("--run and --resume both name a run.", f"kforge evolve --resume {resume}")
     if resume is None and wanted is None:
-        raise UsageError("Nothing to work on: no --task and no --resume.", "kforge tasks list")
-    clock = SystemClock()
-    with Store.open(url) as store:
+        raise _nothing_to_do(name)
+    with Store.open(url, create=resume is None) as store:
         stored = store.get_run(resume) if resume else store.find_run(name) if name else None
-        if stored is None:
-            assert wanted is not None
-            stored = _create(store, wanted, name, clock)
-            settings = wanted
+        if stored is not None:
+            planned = PlannedRun(store, _merge(stored, wanted), stored.name, stored)
+            planned.claim()
         else:
-            settings = _merge(stored, wanted)
-        lease = store.acquire(stored.id, this_process(), clock.now())
+            assert wanted is not None
+            planned = PlannedRun(store, wanted, _new_name(store, wanted) if name is None else name, None)
         try:
-            yield OpenedRun(store, stored, settings, lease)
+            yield planned
         finally:
-            store.release(lease)
+            planned.release()
 
 
-def _create(store: Store, wanted: Settings, name: str | None, clock: SystemClock) -> Run:
-    now = clock.now()
+def _nothing_to_do(name: str | None) -> UsageError:
     if name is None:
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", wanted.task.rsplit(".py", 1)[0].split("/home/")[-1]).strip("-")
-        name = f"{slug[-40:].strip('-')}-{now:%Y%m%d-%H%M%S}"
-        while store.find_run(name) is not None:
-            name += "x"
+        return UsageError("Nothing to work on: no --task and no --resume.", "kforge tasks list")
+    return UsageError(
+        f"--run {name} without --task: a new run needs a task.",
+        f"kforge evolve --task TASK --run {name}, or to go on with it: kforge evolve --resume {name}",
+    )
+
+
+def _new_name(store: Store, wanted: Settings) -> str:
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", wanted.task.removesuffix(".py")).strip("-")
+    name = f"{slug[-40:].strip('-')}-{SystemClock().now():%Y%m%d-%H%M%S}"
+    while store.find_run(name) is not None:
+        name += "x"
+    return name
+
+
+def _create(store: Store, wanted: Settings, name: str, clock: SystemClock) -> Run:
     return store.create_run(
         name=name, task_id=wanted.task, size=wanted.size, language=wanted.language, seed=wanted.seed,
-        config=asdict(wanted), now=now,
+        config=asdict(wanted), now=clock.now(),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kforge.cli.options import JsonOption, StoreOption
+from kforge.cli.options import JsonOption, StoreOption, chosen_store
 from kforge.cli.output import print_json
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
@@ -18,10 +18,9 @@ def _store() -> None:
 @app.command("migrate")
 def migrate_command(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Bring a store of an older kforge to this version's schema."""
-    from kforge.config import places
     from kforge.data.migrate import migrate
 
-    before, after = migrate(store or places().store_url)
+    before, after = migrate(chosen_store(store))
     if as_json:
         print_json({"before": before, "after": after})
     elif before == after:

@@ -18,11 +18,11 @@ from kforge.types import CheckFailure, Precision
 
 RMS_FACTOR = 4.0
 MAX_FACTOR = 8.0
-# A group of n values estimates its own spread to 1 / sqrt(2 n), so small groups need more draws of the model.
-SCALAR_DRAWS = 16
-SMALL_GROUP_DRAWS = 4
+# Noise that a group shares (a row's mean, one sum) may happen to be small in one draw of the model.
+FEW_GROUPS = 16
+SMALL_OUTPUT = 1 << 20
+MORE_DRAWS = 4
 SMALL_GROUP = 16
-LARGE_GROUP = 256
 _OUT_ROUNDOFF = {
     torch.float64: 2.0**-53,
     torch.float32: 2.0**-24,
@@ -82,17 +82,16 @@ def truths(
     draws = max((_draws(o) for o in exact), default=1)
     modelled: list[Sequence[Tensor]] = []
     if any(o.is_floating_point() for o in exact):
+        in_order: dict[int, float] = {}
         for _ in range(draws):
-            with NoiseMode(precision, rng):
+            with NoiseMode(precision, rng, in_order):
                 modelled.append([o.detach() for o in exact_run()])
     return tuple(_truth(exact[i], eager_outputs[i], [run[i] for run in modelled]) for i in range(len(exact)))
 
 
 def _draws(exact: Tensor) -> int:
-    members = groups_of(exact).shape[1]
-    if members < SMALL_GROUP:
-        return SCALAR_DRAWS
-    return SMALL_GROUP_DRAWS if members < LARGE_GROUP else 1
+    few = groups_of(exact).shape[0] < FEW_GROUPS or exact.numel() < SMALL_OUTPUT
+    return MORE_DRAWS if few else 1
 
 
 def groups_of(values: Tensor) -> Tensor:
@@ -112,15 +111,23 @@ def _truth(exact: Tensor, eager: Tensor, modelled: Sequence[Tensor]) -> Truth:
         zero = torch.zeros((1, 1), dtype=torch.float64)
         return Truth(exact, zero, zero, eager)
     grouped = groups_of(exact)
-    square = torch.zeros((grouped.shape[0], 1), dtype=torch.float64)
-    largest = torch.zeros_like(square)
+    rms = torch.zeros((grouped.shape[0], 1), dtype=torch.float64)
+    largest = torch.zeros_like(rms)
     for run in modelled:
         error = (groups_of(run.double()) - grouped).nan_to_num(0.0, 0.0, 0.0).abs()
-        square += error.square().mean(1, keepdim=True) / len(modelled)
+        rms = torch.maximum(rms, error.square().mean(1, keepdim=True).sqrt())
         largest = torch.maximum(largest, error.amax(1, keepdim=True))
     own = (groups_of(eager.double()) - grouped).nan_to_num(0.0, 0.0, 0.0).abs()
-    spread_rms = torch.maximum(square.sqrt(), own.square().mean(1, keepdim=True).sqrt())
-    return Truth(exact, spread_rms, torch.maximum(largest, own.amax(1, keepdim=True)), eager)
+    spread_rms = torch.maximum(rms, own.square().mean(1, keepdim=True).sqrt())
+    spread_max = torch.maximum(largest, own.amax(1, keepdim=True))
+    size = grouped.nan_to_num(0.0, 0.0, 0.0).square().mean(1, keepdim=True).sqrt()
+    return Truth(exact, _at_least_typical(spread_rms, size), _at_least_typical(spread_max, size), eager)
+
+
+def _at_least_typical(spread: Tensor, size: Tensor) -> Tensor:
+    """A group whose noise happened to cancel gets the median group's share of its own size."""
+    shares = (spread / size)[size > 0]
+    return torch.maximum(spread, shares.median() * size) if shares.numel() else spread
 
 
 def judge(output: Tensor, truth: Truth, name: str) -> Agreement | Mismatch:

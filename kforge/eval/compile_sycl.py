@@ -100,7 +100,7 @@ class SyclBuilder:
                 limits=BUILD_LIMITS,
                 stdin=json.dumps(job).encode(),
                 env={**scrubbed_environment(), "HOME": scratch, "TMPDIR": scratch},
-                files=FileAccess(read=readable, write=("/dev/null", "/dev/shm", scratch)),
+                files=FileAccess(read=readable, write=("/dev/null", scratch)),
                 result_bytes=RESULT_BYTES,
             )
         return _interpret(child, prelude(tune).count("\n"))

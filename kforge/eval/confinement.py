@@ -7,6 +7,7 @@ that does not offer it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -17,8 +18,9 @@ from collections.abc import Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
-PR_SET_SECCOMP = 22
-SECCOMP_MODE_FILTER = 2
+PR_CAPBSET_DROP = 24
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
@@ -35,17 +37,39 @@ _SCOPE_ALL = 0b11
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-# Numbers per machine: calls that make processes, replace the image, reach other processes or the network.
-_SPAWNING = {
+# Numbers per machine (audit architecture, then numbers), by what the calls reach.
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# Programs and processes; other processes' memory, descriptors and signals; sockets, io_uring; namespaces.
+_REACHING_OUT = {
     "x86_64": (
-        0xC000003E,
-        (56, 57, 58, 59, 322, 435, 41, 53, 62, 101, 129, 200, 234, 297, 310, 311, 424, 434, 438, 425),
+        57, 58, 59, 322, 41, 53, 62, 129, 200, 297, 101, 310, 311, 424, 434, 438, 440, 425, 272, 308,
+    ),
+    "aarch64": (221, 281, 198, 199, 129, 138, 130, 240, 117, 270, 271, 424, 434, 438, 440, 425, 97, 268),
+}  # fmt: skip
+_NEW_THREADS = {"x86_64": (56, 435, 234), "aarch64": (220, 435, 131)}
+# What Landlock does not govern and outlives a process: modes, owners, times and attributes of files,
+# priorities of other processes, mounts, keys, System V and POSIX queues, the clock, the kernel itself.
+_LASTING = {
+    "x86_64": (
+        90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190, 197, 198, 199, 463, 466,
+        141, 251, 165, 166, 155, 161, 428, 429, 430, 442, 248, 249, 250, 29, 64, 68, 240, 304,
+        103, 164, 170, 227, 159, 305, 169, 175, 313, 246, 320, 321, 298, 323, 312, 279, 256,
     ),
     "aarch64": (
-        0xC00000B7,
-        (220, 435, 221, 281, 198, 199, 117, 129, 130, 131, 138, 240, 270, 271, 424, 434, 438, 425),
+        52, 53, 452, 54, 55, 88, 5, 6, 7, 14, 15, 16, 463, 466,
+        140, 30, 40, 39, 41, 51, 428, 429, 430, 442, 217, 218, 219, 194, 190, 186, 180, 265,
+        116, 170, 112, 171, 266, 142, 105, 273, 104, 294, 280, 241, 282, 272, 239, 238,
     ),
-}
+}  # fmt: skip
+# prlimit64, sched_setaffinity, sched_setscheduler, sched_setparam, sched_setattr: on this process only.
+_ON_ITSELF = {"x86_64": (302, 203, 144, 142, 314), "aarch64": (261, 122, 119, 118, 274)}
+# clone, clone3, tgkill, prctl, seccomp.
+_SPECIAL = {"x86_64": (56, 435, 234, 157, 317), "aarch64": (220, 435, 131, 167, 277)}
+_CLONE_THREAD = 0x00010000
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
+_EPERM, _ENOSYS = 1, 38
+_Step = tuple[int, int, int, int]  # BPF: code, jump if true, jump if false, operand
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _GIVE = 0x20, 0x15, 0x35, 0x45, 0x06
 
 
 def set_limits(
@@ -136,27 +160,80 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 def forbid_spawning() -> bool:
     """seccomp: no new process, thread or program, no sockets, no signals, no look into other processes."""
-    known = _SPAWNING.get(platform.machine())
-    if known is None or not no_new_privileges():
+    machine = platform.machine()
+    if machine not in _ARCHITECTURES:
         return False
-    architecture, numbers = known
-    denied, allow = 0x00050000 | 1, 0x7FFF0000  # SECCOMP_RET_ERRNO | EPERM, SECCOMP_RET_ALLOW
-    load, jump_equal, jump_at_least, give = 0x20, 0x15, 0x35, 0x06
-    count = len(numbers)
-    # Jump distances count from the next instruction; the last instruction refuses the call.
-    program = [
-        (load, 0, 0, 4),
-        (jump_equal, 1, 0, architecture),
-        (give, 0, 0, denied),
-        (load, 0, 0, 0),
-        (jump_at_least, count + 1, 0, 0x40000000),  # the x32 interface has its own numbers
-        *((jump_equal, count - index, 0, number) for index, number in enumerate(numbers)),
-        (give, 0, 0, allow),
-        (give, 0, 0, denied),
-    ]
+    numbers = _REACHING_OUT[machine] + _NEW_THREADS[machine] + _LASTING[machine]
+    return _install([step for number in numbers for step in _refuse(number)])
+
+
+def forbid_reaching_out() -> bool:
+    """A seccomp filter for a process that needs threads: like ``forbid_spawning``, but threads may start.
+
+    A thread is a ``clone`` with CLONE_THREAD; signals, limits and scheduling only for this very process.
+    """
+    machine = platform.machine()
+    if machine not in _ARCHITECTURES:
+        return False
+    clone, clone3, tgkill, prctl, _ = _SPECIAL[machine]
+    own = os.getpid()
+    program = [step for number in _REACHING_OUT[machine] + _LASTING[machine] for step in _refuse(number)]
+    program += [(_EQUAL, 0, 4, clone), _argument(0), (_ANY_BIT, 1, 0, _CLONE_THREAD)]
+    program += [(_GIVE, 0, 0, _ERRNO | _EPERM), (_GIVE, 0, 0, _ALLOW)]
+    program += _refuse(clone3, _ENOSYS)  # its flags lie in memory; the C library then uses clone
+    for number in (tgkill, *_ON_ITSELF[machine]):
+        program += [(_EQUAL, 0, 5, number), _argument(0), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, own)]
+        program += [(_GIVE, 0, 0, _ERRNO | _EPERM), (_GIVE, 0, 0, _ALLOW)]
+    program += [(_EQUAL, 0, 4, prctl), _argument(0), (_EQUAL, 0, 1, PR_SET_PDEATHSIG)]
+    program += [(_GIVE, 0, 0, _ERRNO | _EPERM), (_GIVE, 0, 0, _ALLOW)]
+    return _install(program)
+
+
+def _refuse(number: int, error: int = _EPERM) -> list[_Step]:
+    return [(_EQUAL, 0, 1, number), (_GIVE, 0, 0, _ERRNO | error)]
+
+
+def _argument(index: int) -> _Step:
+    return (_LOAD, 0, 0, 16 + 8 * index)  # the low half, on a little-endian machine
+
+
+def _install(blocks: list[_Step]) -> bool:
+    """Load a filter: foreign architectures are refused, then ``blocks``, and the rest is allowed.
+
+    SPEC_ALLOW: kernels before 5.16 otherwise turn on a mitigation that slows what is being measured.
+    """
+    if not no_new_privileges():
+        return False
+    machine = platform.machine()
+    denied: _Step = (_GIVE, 0, 0, _ERRNO | _EPERM)
+    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), denied, (_LOAD, 0, 0, 0)]
+    # The x32 interface has its own numbers.
+    program += [(_AT_LEAST, 0, 1, 0x40000000), denied, *blocks, (_GIVE, 0, 0, _ALLOW)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in program))
     header = struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(code))
-    return bool(_LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.c_char_p(header), 0, 0) == 0)
+    number = ctypes.c_long(_SPECIAL[machine][4])
+    flags = ctypes.c_uint32(SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+    mode = ctypes.c_uint32(SECCOMP_SET_MODE_FILTER)
+    return bool(_LIBC.syscall(number, mode, flags, ctypes.c_char_p(header)) == 0)
+
+
+def drop_capabilities() -> bool:
+    """Give up every capability of this thread, for good: root is then an ordinary user called 0.
+
+    It can then neither trace nor read processes that still hold theirs.
+    """
+    _LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    for capability in range(64):
+        _LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # without the right to, or past the last: no effect
+    number = ctypes.c_long({"x86_64": 126, "aarch64": 91}.get(platform.machine(), -1))
+    header, none = struct.pack("<Ii", 0x20080522, 0), bytes(24)
+    return bool(_LIBC.syscall(number, header, none) == 0)
+
+
+def die_first() -> None:
+    """When memory runs out, the kernel ends this process before any other."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
 
 
 def leave_namespaces(*, network: bool, processes: bool) -> bool:

@@ -7,6 +7,7 @@ unused functions and unused shared memory never appear.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
@@ -18,6 +19,7 @@ LOOP_WEIGHT = 10.0
 KERNEL_PREFIX = "__sycl_kernel_"
 # OpenCL.std extended instructions that do floating-point work: fma, mad, and the transcendental block.
 _FMA_EXTENDED = frozenset({26, 42})
+_DEVICE_LIBRARY = re.compile(r"(_Z\d+)?(__spirv_|__devicelib_)|__assert_fail\Z|__itt_")
 _FLOAT_EXTENDED = frozenset(range(0, 96))
 
 
@@ -68,7 +70,7 @@ def build_facts(modules: tuple[bytes, ...]) -> BuildFacts:
 
 
 def forbidden_features(modules: tuple[bytes, ...]) -> str | None:
-    """Name what device code may not contain: inline assembly, calls through pointers, unknown imports.
+    """Name what device code may not contain: inline assembly, calls through pointers, lasting state, imports.
 
     On a CPU device an assembly block is a system call away from the host, so this is decided on the
     compiled module, where no preprocessor trick is left.
@@ -79,8 +81,13 @@ def forbidden_features(modules: tuple[bytes, ...]) -> str | None:
             return "inline assembly"
         if Op.FunctionPointerCall in module.opcodes:
             return "a call through a function pointer"
+        if module.lasting_variables:
+            return (
+                "a variable that outlives its launch (a global, static or device_global that is not const); "
+                "pass memory between launches through buffers"
+            )
         for name in module.imports:
-            if not name.startswith(("__spirv_", "__devicelib_", "_Z", "__assert_fail", "__itt_")):
+            if not _DEVICE_LIBRARY.match(name):
                 return f"a call to {name!r}, which no SYCL device library defines"
     return None
 

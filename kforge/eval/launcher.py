@@ -27,6 +27,8 @@ def main() -> None:
         _fork_as_first_process()
     confinement.set_limits(**policy["limits"])
     confinement.no_new_privileges()
+    confinement.die_first()
+    confinement.drop_capabilities()
     if policy["files"] is not None:
         confinement.restrict_files(policy["files"]["read"], policy["files"]["write"])
     try:

@@ -1,20 +1,23 @@
 """M_p: the reference with the rounding an honest kernel of precision p would have.
 
-The fp64 reference runs under a dispatch mode that rounds contraction operands to p, adds random-walk
-accumulation noise to every contraction and reduction of length L (proportional to u * sqrt(L) * operand
-magnitude), and rounds each operator's output to its storage type. The spread of M_p around the truth is
-what a correct kernel may be off by. Source: design section 6; first version, see docs/evaluation.md.
+The fp64 reference runs under a dispatch mode that rounds contraction operands to p, disturbs every
+contraction and reduction of length L by what fp32 accumulation costs, and rounds each operator's output to
+its storage type. Compound operators (norms, softmax, losses) are taken apart first, so that the error of a
+row's mean or sum is shared by the row, as it is in a kernel. The spread of M_p around the truth is what a
+correct kernel may be off by. Source: design section 6; formulae and measurements in docs/evaluation.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from kforge.eval.compound_ops import COMPOUND
 from kforge.types import Precision
 
 # Unit roundoff of the arithmetic that contraction operands may be rounded to.
@@ -28,6 +31,12 @@ ACCUMULATE_ROUNDOFF = 2.0**-24
 STORAGE_DTYPE: dict[Precision, torch.dtype] = {
     "ieee": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16,
 }  # fmt: skip
+# Random walk of a sum: every partial sum is rounded; measured 0.17 * sqrt(L) for positive values.
+REDUCTION_WALK = 0.25
+CONTRACTION_WALK = 0.5
+# What device libraries promise for functions, division and roots, in units of the output's last place.
+FUNCTION_ULPS = 2.0
+_BLOCK_VALUES = 1 << 22
 
 _aten = torch.ops.aten
 _CONTRACTIONS = {
@@ -37,25 +46,14 @@ _CONTRACTIONS = {
     _aten.addmm.default: (1, 2),
     _aten.baddbmm.default: (1, 2),
     _aten.mv.default: (0, 1),
+    _aten.addmv.default: (1, 2),
     _aten.dot.default: (0, 1),
 }
-_REDUCTIONS = {
-    "sum",
-    "mean",
-    "cumsum",
-    "var",
-    "std",
-    "var_mean",
-    "linalg_vector_norm",
-    "norm",
-    "logsumexp",
-    "prod",
-}
-_NORMALISATIONS = {
-    "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
-    "_batch_norm_with_update", "cudnn_batch_norm", "native_layer_norm", "native_group_norm", "_softmax",
-    "_log_softmax",
-}  # fmt: skip
+_FUNCTIONS = frozenset(
+    "exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal div pow sin cos tan tanh sinh cosh asin acos "
+    "atan atan2 erf erfc sigmoid log_sigmoid_forward silu mish gelu softplus elu celu selu hardswish xlogy "
+    "special_entr logaddexp".split()
+)
 
 
 def round_to(values: Tensor, roundoff: float) -> Tensor:
@@ -72,14 +70,39 @@ def round_to(values: Tensor, roundoff: float) -> Tensor:
     return torch.ldexp(torch.round(mantissa * (2 * scale)) / (2 * scale), exponent)
 
 
-class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Runs operators in fp64 with the noise of precision p. One instance per run."""
+def sequential_sum(rows: Tensor) -> Tensor:
+    """The plainest honest kernel: each row of (rows, length) summed in order, in fp32.
 
-    def __init__(self, precision: Precision, rng: torch.Generator) -> None:
+    Its rounding errors line up where values repeat or a few large ones swallow the rest, which no random
+    walk describes.
+    """
+    count, length = rows.shape
+    total = np.zeros(count, dtype=np.float32)
+    step = max(1, _BLOCK_VALUES // max(1, count))
+    for start in range(0, length, step):
+        block = rows[:, start : start + step].float().numpy().copy()
+        block[:, 0] += total
+        total = np.add.accumulate(block, axis=1)[:, -1]
+    return torch.from_numpy(total.copy()).double()
+
+
+class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Runs operators in fp64 with the noise of precision p. One instance per run.
+
+    Args:
+        precision: p.
+        rng: of the noise.
+        in_order: relative error of each sum when added in order, filled by the first run over some values
+            and read by further runs over the same values.
+    """
+
+    def __init__(self, precision: Precision, rng: torch.Generator, in_order: dict[int, float]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._roundoff = UNIT_ROUNDOFF[precision]
         self._storage = STORAGE_DTYPE[precision]
         self._rng = rng
+        self._in_order = in_order
+        self._sums = 0
 
     def __torch_dispatch__(
         self,
@@ -90,32 +113,36 @@ class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:  # noqa: ANN401
         """Run one operator: operands rounded, noise added, output rounded to storage."""
         kwargs = kwargs or {}
-        if func in _CONTRACTIONS:
-            return self._store(self._contraction(func, args, kwargs))
-        out = func(*args, **kwargs)
-        name = func._schema.name.removeprefix("aten::")
         first = next((a for a in args if isinstance(a, Tensor)), None)
         if func.is_view or first is None or not _is_fp64(first):
+            return func(*args, **kwargs)
+        name = func._schema.name.removeprefix("aten::")
+        if func in _CONTRACTIONS:
+            return self._store(self._contraction(func, args, kwargs))
+        if func in COMPOUND:
+            with self:  # type: ignore[no-untyped-call]
+                return COMPOUND[func](*args, **kwargs)
+        out = func(*args, **kwargs)
+        if func._schema.is_mutable or not isinstance(out, Tensor):
             return out
-        if name in _NORMALISATIONS:
-            length = _row_length(out, first, args)
-            return self._map(out, lambda o: self._store(self._normalised(o, length)))
-        if name in _REDUCTIONS:
-            return self._map(out, lambda o: self._store(self._reduced(o, first, name)))
-        return self._map(out, self._store) if not func._schema.is_mutable else out
-
-    def _map(self, out: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401
-        if isinstance(out, Tensor):
-            return change(out) if _is_fp64(out) else out
-        if isinstance(out, (tuple, list)):
-            return type(out)(self._map(o, change) if i == 0 else o for i, o in enumerate(out))
-        return out
+        if name in ("sum", "mean", "cumsum"):
+            out = self._summed(out, first, name, args, kwargs)
+        elif name == "prod":
+            length = first.numel() / max(1, out.numel())
+            out = self._disturb(out, ACCUMULATE_ROUNDOFF * length**0.5 * out.abs())
+        elif name in _FUNCTIONS:
+            out = self._disturb(out, FUNCTION_ULPS * ACCUMULATE_ROUNDOFF * out.abs())
+        return self._store(out)
 
     def _store(self, values: Tensor) -> Tensor:
         return values.to(self._storage).to(torch.float64) if _is_fp64(values) else values
 
-    def _noise(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self._rng, dtype=torch.float64)
+    def _disturb(self, values: Tensor, spread: Tensor) -> Tensor:
+        """Move every value up or down by 0.5 to 1.5 of its spread: neither luck nor cancellation hides it."""
+        if not _is_fp64(values):
+            return values
+        drawn = torch.rand(values.shape, generator=self._rng) - 0.5
+        return torch.addcmul(values, spread, (drawn + drawn.sign() * 0.5).double())
 
     def _contraction(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:  # noqa: ANN401
         left, right = _CONTRACTIONS[func]
@@ -130,41 +157,47 @@ class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 squares[position] = None if func is _aten.convolution.default else torch.zeros_like(value)
         magnitude = func(*squares, **kwargs).clamp_min(0).sqrt()
         length = _contraction_length(func, args)
-        spread = ACCUMULATE_ROUNDOFF * length**0.5 * (magnitude + 0.5 * out.abs())
-        noisy: Tensor = out + spread * self._noise(out)
-        return noisy
+        walk = CONTRACTION_WALK * ACCUMULATE_ROUNDOFF * length**0.5
+        return self._disturb(out, walk * (magnitude + 0.5 * out.abs()))
 
-    def _normalised(self, out: Tensor, length: float) -> Tensor:
-        """Statistics over rows of ``length``: their error scales the row's values."""
-        spread = ACCUMULATE_ROUNDOFF * length**0.5 * 0.5 * (out.abs() + _rms(out))
-        return torch.addcmul(out, spread, self._noise(out))
+    def _summed(
+        self, out: Tensor, source: Tensor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        dims = args[1] if len(args) > 1 else kwargs.get("dim")
+        if name == "cumsum":
+            length = source.shape[dims] if source.dim() else 1
+            size = source.square().cumsum(dims).sqrt()
+        else:
+            size = source.square().sum(_dims(source, dims)).sqrt().reshape(out.shape)
+            length = source.numel() // max(1, out.numel())
+        unit = length if name == "mean" else 1
+        scale = out.abs() + size / max(1, unit)
+        self._sums += 1
+        if self._sums not in self._in_order:
+            added = _added_in_order(source, dims, name == "cumsum").reshape(out.shape) / max(1, unit)
+            # One row's luck with its values is no measure: the worst row's share stands for all rows.
+            shares = ((added - out).abs() / scale.clamp_min(1e-300)).nan_to_num(0.0, 0.0, 0.0)
+            self._in_order[self._sums] = float(shares.max()) if shares.numel() else 0.0
+        walk = REDUCTION_WALK * ACCUMULATE_ROUNDOFF * length**0.5
+        return self._disturb(out, max(walk, self._in_order[self._sums]) * scale)
 
-    def _reduced(self, out: Tensor, source: Tensor, name: str) -> Tensor:
-        length = max(1.0, source.numel() / max(1, out.numel()))
-        scale = out.abs()
-        if name in ("sum", "mean", "cumsum"):
-            share = length**0.5 * _rms(source) / (length if name == "mean" else 1.0)
-            scale = scale * 0.5 + share
-        return torch.addcmul(out, ACCUMULATE_ROUNDOFF * length**0.5 * scale, self._noise(out))
+
+def _added_in_order(source: Tensor, dims: Any, running: bool) -> Tensor:  # noqa: ANN401
+    if running:
+        return torch.from_numpy(np.cumsum(source.float().numpy(), axis=dims, dtype=np.float32)).double()
+    reduced = sorted(_dims(source, dims))
+    kept = [d for d in range(source.dim()) if d not in reduced]
+    length = math.prod(source.shape[d] for d in reduced)
+    return sequential_sum(source.float().permute(*kept, *reduced).reshape(-1, length))
 
 
-def _row_length(out: Any, source: Tensor, args: tuple[Any, ...]) -> float:  # noqa: ANN401
-    """How many values one statistic of a normalisation runs over."""
-    if isinstance(out, (tuple, list)):
-        statistics = next((o for o in out[1:] if isinstance(o, Tensor) and o.numel()), None)
-        if statistics is not None:
-            return float(max(1, source.numel() // statistics.numel()))
-        return float(max(1, source.numel() // max(1, source.shape[1] if source.dim() > 1 else 1)))
-    axis = args[1] if len(args) > 1 and isinstance(args[1], int) else -1
-    return float(max(1, source.shape[axis] if source.dim() else 1))
+def _dims(source: Tensor, dims: Any) -> list[int]:  # noqa: ANN401
+    chosen = [dims] if isinstance(dims, int) else list(dims or range(source.dim()))
+    return [d % max(1, source.dim()) for d in chosen]
 
 
 def _is_fp64(value: Tensor) -> bool:
     return value.dtype == torch.float64
-
-
-def _rms(values: Tensor) -> Tensor:
-    return values.square().mean().sqrt()
 
 
 def _contraction_length(func: Any, args: tuple[Any, ...]) -> float:  # noqa: ANN401

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any
@@ -14,6 +17,8 @@ from typing import Any
 from kforge.clock import Clock
 from kforge.eval.arena import Arena
 from kforge.eval.runner_main import GO, NOOP
+
+REPLY_BYTES = 64 * 1024
 
 
 class RunnerFailed(Exception):
@@ -109,6 +114,8 @@ class RunnerClient:
             device_us = float(reply[3:])
         except ValueError as error:
             raise RunnerDied(None) from error
+        if not math.isfinite(device_us):
+            raise RunnerDied(None)
         return wall_us, device_us
 
     def _send(self, data: bytes) -> None:
@@ -118,13 +125,28 @@ class RunnerClient:
             raise self._died() from error
 
     def _receive(self, limit_s: float) -> bytes:
-        try:
-            if not self._connection.poll(limit_s):
-                self.kill()
-                raise RunnerHung(f"no answer within {limit_s:g} s")
-            return self._connection.recv_bytes(65536)
-        except (EOFError, OSError) as error:
-            raise self._died() from error
+        """One frame; a runner that was taken over may stop in the middle of it, or announce gigabytes."""
+        deadline = time.monotonic() + limit_s
+        size = int.from_bytes(self._read(4, deadline, limit_s), "big", signed=True)
+        if not 0 <= size <= REPLY_BYTES:
+            self.kill()
+            raise RunnerDied(None)
+        return self._read(size, deadline, limit_s)
+
+    def _read(self, size: int, deadline: float, limit_s: float) -> bytes:
+        received = b""
+        while len(received) < size:
+            try:
+                if not self._connection.poll(max(0.0, deadline - time.monotonic())):
+                    self.kill()
+                    raise RunnerHung(f"no answer within {limit_s:g} s")
+                chunk = os.read(self._connection.fileno(), size - len(received))
+            except OSError as error:
+                raise self._died() from error
+            if not chunk:
+                raise self._died()
+            received += chunk
+        return received
 
     def _receive_json(self, limit_s: float) -> None:
         reply = self._receive(limit_s)
@@ -134,13 +156,27 @@ class RunnerClient:
     def _not_ok(self, reply: bytes) -> RunnerFailed:
         try:
             refusal = json.loads(reply)["refused"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return RunnerDied(None)
         return RunnerRefused(str(refusal)[:4000])
 
     def _died(self) -> RunnerDied:
         self._process.join(5.0)
         return RunnerDied(self._process.exitcode)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep the runner from using a processor: what it left running would slow whatever is timed now."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.is_alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End the process and whatever it started; free the arena. Safe to call twice."""

@@ -7,6 +7,7 @@ claim: the verifier checks outputs itself and times with its own clock.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -53,13 +54,23 @@ class LaunchRefused(Exception):
 
 
 def serve(connection: Connection, maker: SessionMaker) -> None:
-    """Serve requests until the connection closes. Never returns normally to forked code."""
+    """Serve requests until the connection closes. Never returns to forked code.
+
+    The sandbox border: whatever goes wrong in here is told to the verifier, which decides what it means.
+    """
     try:
         _serve(connection, maker)
-    except (EOFError, ConnectionError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         pass
+    except Exception as error:  # noqa: BLE001 - the sandbox border
+        with contextlib.suppress(OSError):
+            _refuse(connection, f"the runner failed: {type(error).__name__}: {error}")
     finally:
         os._exit(0)
+
+
+def _refuse(connection: Connection, reason: str) -> None:
+    connection.send_bytes(json.dumps({"refused": reason[:4000]}).encode())
 
 
 def _serve(connection: Connection, maker: SessionMaker) -> None:
@@ -82,7 +93,7 @@ def _serve(connection: Connection, maker: SessionMaker) -> None:
                 _answer(session, json.loads(request))
                 connection.send_bytes(b"{}")
         except LaunchRefused as refusal:
-            connection.send_bytes(json.dumps({"refused": str(refusal)[:4000]}).encode())
+            _refuse(connection, str(refusal))
             if session is None:
                 return
 
@@ -104,3 +115,5 @@ def _silence() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
+    if nowhere > 2:
+        os.close(nowhere)

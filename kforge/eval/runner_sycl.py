@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -30,44 +30,48 @@ _SCALAR_TYPES: dict[str, Any] = {
     "f32": ctypes.c_float, "f64": ctypes.c_double, "b8": ctypes.c_bool,
 }  # fmt: skip
 _MEMORY_LIMIT_BYTES = 64 << 30
+_SYSTEM_PATHS = (
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/OpenCL", "/sys", "/proc/self", "/proc/cpuinfo",
+    "/proc/meminfo", "/dev/urandom",
+)  # fmt: skip
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def run(connection: Connection) -> None:
     """Entry point of the runner process."""
     os.setsid()
+    confinement.close_descriptors([connection.fileno()])
     serve(connection, SyclSession)
 
 
-def _confine(job: dict[str, Any]) -> None:
-    """Read-only files, no network through Landlock, no core dumps, bounded files."""
-    confinement.set_limits(file_bytes=64 << 20, memory_bytes=_MEMORY_LIMIT_BYTES)
-    confinement.no_new_privileges()
-    readable = [
-        sys.prefix,
-        sys.base_prefix,
-        str(wheel_prefix()),
-        "/usr",
-        "/lib",
-        "/lib64",
-        "/etc/ld.so.cache",
-    ]
-    readable += [
-        "/sys/devices/system",
-        "/proc/self",
-        "/proc/cpuinfo",
-        "/proc/meminfo",
-        "/dev/null",
-        "/dev/urandom",
-    ]
-    readable += ["/dev/dri", str(Path(job["module"]).parent)]
-    confinement.restrict_files(readable, ["/dev/null", "/dev/shm"])
+def confine(readable: Iterable[str]) -> dict[str, bool]:
+    """Every layer a runner gets; must run before the drivers start threads, which inherit them.
+
+    Args:
+        readable: paths beside the installation and the system's that this runner reads.
+
+    Returns:
+        Which layers the kernel took.
+    """
+    confinement.die_first()
+    confinement.set_limits(file_bytes=0, memory_bytes=_MEMORY_LIMIT_BYTES)
+    read = [sys.prefix, sys.base_prefix, str(wheel_prefix()), *_SYSTEM_PATHS, *readable]
+    taken = {
+        "single_thread": len(os.listdir("/proc/self/task")) == 1,
+        "network_namespace": confinement.leave_namespaces(network=True, processes=False),
+        "no_capabilities": confinement.drop_capabilities(),
+        "landlock": confinement.restrict_files(read, ["/dev/null", "/dev/dri"]),
+    }
+    confinement.die_with_parent(os.getppid())
+    return taken | {"seccomp": confinement.forbid_reaching_out()}
 
 
 class SyclSession:
     """One candidate on one SYCL device."""
 
     def __init__(self, job: dict[str, Any], arena: Arena) -> None:
+        # Before anything that could start a thread: a thread keeps the rights of the moment it started.
+        confine([str(Path(job["module"]).parent), str(Path(job["shim"]).parent)])
         dpctl = import_dpctl()
         self._arena = arena
         self._plan: dict[str, Any] = job["plan"]["plan"]
@@ -75,7 +79,6 @@ class SyclSession:
         self._layout = job["layout"]
         self._queue = dpctl.SyclQueue(job["selector"], property=["in_order", "enable_profiling"])
         self._shim = load_shim(Path(job["shim"]))
-        _confine(job)
         torch.set_num_threads(int(job["threads"]))
         torch.set_grad_enabled(False)
         self._flush = np.zeros(int(job["flush_bytes"]), dtype=np.uint8)

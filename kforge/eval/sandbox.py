@@ -113,9 +113,9 @@ async def run_limited(
     Args:
         argv: program and arguments; no shell.
         limits: bounds of the process.
-        stdin: bytes for standard input.
+        stdin: bytes it reads.
         env: the whole environment; default: the scrubbed one.
-        cwd: working directory; default: the root directory.
+        cwd: default: the root directory.
         files: Landlock allow-list, where the kernel has Landlock; None leaves files open.
         network_off: give it an empty network namespace where that is permitted.
         own_processes: give it its own process namespace where that is permitted.
@@ -125,21 +125,11 @@ async def run_limited(
     Raises:
         InfraError: the process could not be started at all.
     """
-    loop = asyncio.get_running_loop()
     result_read, result_write = os.pipe()
-    policy = {
-        "parent": os.getpid(),
-        "network_off": network_off,
-        "own_processes": own_processes,
-        "limits": {
-            "cpu_s": limits.cpu_s, "memory_bytes": limits.memory_bytes, "file_bytes": limits.file_bytes,
-            "processes": limits.processes, "nice": limits.nice,
-        },
-        "files": None if files is None else {"read": files.read, "write": files.write},
-    }  # fmt: skip
-    words = [str(result_write) if word == RESULT_FD_PLACEHOLDER else word for word in argv]
-    command = [python, "-I", "-S", "-B", _LAUNCHER, PACKAGE_ROOT, json.dumps(policy), "--", *words]
-    started = loop.time()
+    policy = _policy(limits, files, network_off=network_off, own_processes=own_processes)
+    command = [python, "-I", "-S", "-B", _LAUNCHER, PACKAGE_ROOT, policy, "--"]
+    command += [str(result_write) if word == RESULT_FD_PLACEHOLDER else word for word in argv]
+    started = asyncio.get_running_loop().time()
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -157,13 +147,23 @@ async def run_limited(
     finally:
         os.close(result_write)
     return await _supervise(
-        process,
-        result_read,
-        stdin=stdin,
-        wall_s=limits.wall_s,
-        result_bytes=result_bytes,
-        started=started,
+        process, result_read, stdin=stdin, wall_s=limits.wall_s, result_bytes=result_bytes, started=started
     )
+
+
+def _policy(limits: Limits, files: FileAccess | None, *, network_off: bool, own_processes: bool) -> str:
+    """What the launcher shall do to itself, as JSON."""
+    policy = {
+        "parent": os.getpid(),
+        "network_off": network_off,
+        "own_processes": own_processes,
+        "limits": {
+            "cpu_s": limits.cpu_s, "memory_bytes": limits.memory_bytes, "file_bytes": limits.file_bytes,
+            "processes": limits.processes, "nice": limits.nice,
+        },
+        "files": None if files is None else {"read": files.read, "write": files.write},
+    }  # fmt: skip
+    return json.dumps(policy)
 
 
 async def _supervise(
@@ -317,6 +317,7 @@ _PROBES = {
     "no_new_privileges": "c.no_new_privileges()",
     "landlock": "c.restrict_files(read=('/',), write=())",
     "seccomp": "c.forbid_spawning()",
+    "no_capabilities": "c.drop_capabilities()",
     "network_namespace": "c.leave_namespaces(network=True, processes=False)",
     "process_namespace": "c.leave_namespaces(network=False, processes=True)",
 }

@@ -27,6 +27,7 @@ class Op(IntEnum):
     FunctionParameter = 55
     FunctionEnd = 56
     FunctionCall = 57
+    Variable = 59
     Load = 61
     Store = 62
     Decorate = 71
@@ -52,6 +53,8 @@ TERMINATORS = frozenset({249, 250, 251, 252, 253, 254, 255})
 POINTER_TYPES = frozenset({32, 4417})
 SCOPE_SUBGROUP = 3
 STORAGE_WORKGROUP = 4
+STORAGE_DEVICE = 5
+DECORATION_CONSTANT = 22
 STORAGE_GLOBAL = frozenset({5, 8})  # CrossWorkgroup, and Generic where inference gave up
 
 
@@ -90,6 +93,7 @@ class Module:
         constants: result id to the low word of an integer constant.
         entry_points: kernel name to function id.
         imports: names of functions that the module expects from outside.
+        lasting_variables: ids of writable variables in device memory at module scope.
     """
 
     types: Mapping[int, tuple[int, tuple[int, ...]]]
@@ -99,6 +103,7 @@ class Module:
     functions: Mapping[int, Function]
     opcodes: frozenset[int]
     imports: tuple[str, ...]
+    lasting_variables: frozenset[int]
 
     def type_bytes(self, type_id: int) -> tuple[int, int]:
         """(bytes, vector width) of a scalar or vector type; (0, 1) for anything else."""
@@ -139,7 +144,7 @@ def _text(words: tuple[int, ...]) -> str:
     return raw.split(b"\0", 1)[0].decode(errors="replace")
 
 
-def parse(data: bytes) -> Module:  # noqa: C901 - a flat table of opcodes
+def parse(data: bytes) -> Module:  # noqa: C901, PLR0912 - a flat table of opcodes
     """Parse a module.
 
     Raises:
@@ -152,6 +157,8 @@ def parse(data: bytes) -> Module:  # noqa: C901 - a flat table of opcodes
     functions: dict[int, Function] = {}
     opcodes: set[int] = set()
     imports: list[str] = []
+    device_variables: set[int] = set()
+    constant: set[int] = set()
     function: Function | None = None
     block: Block | None = None
     for instruction in instructions(data):
@@ -165,6 +172,10 @@ def parse(data: bytes) -> Module:  # noqa: C901 - a flat table of opcodes
             entry_points[_text(words[2:])] = words[1]
         elif opcode == Op.Decorate and len(words) > 3 and words[1] == 41 and words[-1] == 1:
             imports.append(_text(words[2:-1]))
+        elif opcode == Op.Decorate and len(words) > 1 and words[1] == DECORATION_CONSTANT:
+            constant.add(words[0])
+        elif opcode == Op.Variable and function is None and words[2] == STORAGE_DEVICE:
+            device_variables.add(words[1])
         elif opcode == Op.Function:
             function, block = Function(words[1]), None
             functions[words[1]] = function
@@ -180,7 +191,16 @@ def parse(data: bytes) -> Module:  # noqa: C901 - a flat table of opcodes
         # Every instruction that makes a value names its type first, its id second.
         if opcode not in types_without_result and len(words) >= 2 and opcode > 39:
             type_of.setdefault(words[1], words[0])
-    return Module(types, type_of, constants, entry_points, functions, frozenset(opcodes), tuple(imports))
+    return Module(
+        types,
+        type_of,
+        constants,
+        entry_points,
+        functions,
+        frozenset(opcodes),
+        tuple(imports),
+        frozenset(device_variables - constant),
+    )
 
 
 types_without_result = frozenset({62, 63, 64, 71, 72, 224, 225, *TERMINATORS, 228, 246, 247})

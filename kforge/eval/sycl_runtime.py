@@ -28,6 +28,7 @@ DEVICE_ORDER = (("level_zero", "gpu"), ("opencl", "gpu"), ("opencl", "cpu"))
 Library = ctypes.CDLL
 
 
+@cache
 def wheel_prefix() -> Path:
     """The environment whose ``include`` and ``lib`` hold the SYCL headers and libraries.
 

@@ -43,12 +43,11 @@ class Workbench:
         self._model = workload.model(0)
         self._exact: nn.Module | None = None
 
-    def draw(self, distribution: Distribution, state: dict[str, Tensor] | None = None) -> Draw:
-        """Fresh values from a fresh secret seed.
+    def draw(self, distribution: Distribution) -> Draw:
+        """Fresh inputs and parameters from fresh secret seeds.
 
         Args:
             distribution: of the real-valued inputs.
-            state: parameters to keep; None redraws them too.
         """
         named = self.workload.named_inputs(self._seeds())
         rng = generator(self._seeds())
@@ -56,9 +55,8 @@ class Workbench:
             transform(value, self._kinds[name], distribution, rng) if isinstance(value, Tensor) else value
             for name, value in named.items()
         )
-        if state is None:
-            fresh = self.workload.model(self._seeds()).state_dict()
-            state = perturb_constants(fresh, self._parameters, generator(self._seeds()))
+        fresh = self.workload.model(self._seeds()).state_dict()
+        state = perturb_constants(fresh, self._parameters, generator(self._seeds()))
         return Draw(inputs, state, distribution)
 
     def eager(self, draw: Draw) -> tuple[Tensor, ...]:

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from kforge.clock import SystemClock, secret_seed
 from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, KforgeError, UsageError
+from kforge.eval import confinement
 from kforge.types import Built, DeviceInfo, Outcome, Precision, StageSeconds, TaskDescription
 
 PR_SET_DUMPABLE = 4
@@ -148,6 +149,8 @@ def last_level_cache_bytes() -> int:
 
 def main() -> None:
     """Serve lines until standard input ends."""
+    # A driver that was killed must not leave a benchmark running beside the one that follows.
+    confinement.die_with_parent(os.getppid())
     # Runners of the same user must not be able to read this memory: it holds seeds and references.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     answers = os.fdopen(os.dup(1), "w", buffering=1)

@@ -16,7 +16,7 @@ from kforge.clock import Clock
 from kforge.codec import to_dict
 from kforge.data.lease import LEASE_S, Lease
 from kforge.data.records import ArchiveEvent, NewEvaluation
-from kforge.errors import InfraError, KforgeError, StoreError, UsageError
+from kforge.errors import InfraError, KforgeError, StoreError
 from kforge.evolve.archive import AddResult, Archive, Entry
 from kforge.evolve.context import LoopConfig, RunContext
 from kforge.evolve.events import (
@@ -33,7 +33,7 @@ from kforge.evolve.flow import Finished, Flow
 from kforge.evolve.parse import ParseCandidate
 from kforge.evolve.pool import Pool
 from kforge.evolve.prompts import parts_of, render_prompt
-from kforge.evolve.proposer import Proposer
+from kforge.evolve.proposer import Proposer, require_support
 from kforge.evolve.resume import History, history_of
 from kforge.evolve.selection import decide
 from kforge.evolve.state import Judged, SearchState, entry_of
@@ -88,11 +88,7 @@ async def evolve(
         InfraError: proposer or pool failed again and again. The run can be resumed.
         StoreError: the store failed. What was acknowledged is stored; the run can be resumed.
     """
-    reason = proposer.supports(task)
-    if reason is not None:
-        raise UsageError(
-            f"Proposer {proposer.name} cannot write for task {task.id}: {reason}", "kforge tasks list"
-        )
+    require_support(proposer, task)
     records = store.load_run(run_id)
     history = history_of(records, parse_candidate)
     spend = history.spend

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from kforge.errors import UsageError
 from kforge.types import TaskDescription
 
 Role = Literal["system", "user", "assistant"]
@@ -70,3 +71,16 @@ class Proposer(Protocol):
             InfraError: no reply can be had (connection, quota); the loop tries again, then stops.
         """
         ...
+
+
+def require_support(proposer: Proposer, task: TaskDescription) -> None:
+    """Refuse a proposer that cannot write for a task.
+
+    Raises:
+        UsageError: with the proposer's reason.
+    """
+    reason = proposer.supports(task)
+    if reason is not None:
+        raise UsageError(
+            f"Proposer {proposer.name} cannot write for task {task.id}: {reason}", "kforge tasks list"
+        )

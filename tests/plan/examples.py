@@ -7,7 +7,8 @@ from kforge.types import CandidateSource, DeviceInfo, DType, InputSpec, TensorSp
 DEVICE = DeviceInfo(
     language="sycl", backend="opencl", name="test cpu", arch="x86_64", driver="1",
     sm_count=2,    max_work_group=1024, shared_per_sm=65536, shared_optin=32768, regs_per_sm=0, max_cluster=0,
-    max_threads_per_sm=0, warp_size=16, l2_bytes=2**20, memory_bytes=2**30, is_cpu=True, selector="opencl:cpu",
+    max_threads_per_sm=0, warp_size=16, l2_bytes=2**20, memory_bytes=2**30, is_cpu=True,
+    selector="opencl:cpu",
 )  # fmt: skip
 
 SOURCE = """

@@ -55,7 +55,7 @@ TYPES = {
     "Old n": ScalarParameter("u32"),
     "MACRO x": ScalarParameter("f64"),
     "TUNED x": ScalarParameter("f16"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", TYPES)
@@ -70,11 +70,15 @@ def test_a_parameter_is_read(text: str) -> None:
 
 
 SKIPPED = {
-    "struct S s": "builtin type", "float** x": "plain pointers", "float& x": "plain pointers",
-    "float x[4]": "plain pointers", "sycl::local_accessor<float, 2> a": "one dimension",
-    "work_group_memory<float[16]> a": "work_group_memory<T[]>", "MyType* x": "element type",
+    "struct S s": "builtin type",
+    "float** x": "plain pointers",
+    "float& x": "plain pointers",
+    "float x[4]": "plain pointers",
+    "sycl::local_accessor<float, 2> a": "one dimension",
+    "work_group_memory<float[16]> a": "work_group_memory<T[]>",
+    "MyType* x": "element type",
     "sycl::local_accessor<sycl::float4, 1> a": "builtin scalar",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", SKIPPED)
@@ -161,25 +165,50 @@ def test_stated_types_and_untyped_pointers_bind() -> None:
 
 
 WRONG = {
-    "int to float": ("[x, out, 5, 1, True, k.local('f32', 16)]", "arguments", "argument 3", "write 2.0 for 2"),
+    "int to float": (
+        "[x, out, 5, 1, True, k.local('f32', 16)]",
+        "arguments",
+        "argument 3",
+        "write 2.0 for 2",
+    ),
     "float to int": ("[x, out, 5.0, 0.5, True, k.local('f32', 16)]", "arguments", "argument 2", "use //"),
     "int to bool": ("[x, out, 5, 0.5, 1, k.local('f32', 16)]", "arguments", "argument 4", "True or False"),
-    "bool to int": ("[x, out, True, 0.5, True, k.local('f32', 16)]", "arguments", "argument 2", "pass an int"),
+    "bool to int": (
+        "[x, out, True, 0.5, True, k.local('f32', 16)]",
+        "arguments",
+        "argument 2",
+        "pass an int",
+    ),
     "i64 to int": ("[x, out, k.i64(5), 0.5, True, k.local('f32', 16)]", "arguments", "k.i64(5)", "k.i32(x)"),
     "u32 to int": ("[x, out, k.u32(5), 0.5, True, k.local('f32', 16)]", "arguments", "k.u32(5)", ""),
-    "f64 to float": ("[x, out, 5, k.f64(5), True, k.local('f32', 16)]", "arguments", "k.f64(5.0)", "k.f32(x)"),
+    "f64 to float": (
+        "[x, out, 5, k.f64(5), True, k.local('f32', 16)]",
+        "arguments",
+        "k.f64(5.0)",
+        "k.f32(x)",
+    ),
     "overflow": ("[x, out, 2**31, 0.5, True, k.local('f32', 16)]", "overflow", "argument 2", "-2147483648"),
     "float overflow": ("[x, out, 5, 1e39, True, k.local('f32', 16)]", "overflow", "argument 3", "f32"),
     "too few": ("[x, out]", "arguments", "2 arguments for 6", "const float * x"),
     "tensor to int": ("[x, out, x, 0.5, True, k.local('f32', 16)]", "arguments", "argument 2", "a tensor"),
-    "int to pointer": ("[7, out, 5, 0.5, True, k.local('f32', 16)]", "arguments", "argument 0", "pass a tensor"),
+    "int to pointer": (
+        "[7, out, 5, 0.5, True, k.local('f32', 16)]",
+        "arguments",
+        "argument 0",
+        "pass a tensor",
+    ),
     "local dtype": ("[x, out, 5, 0.5, True, k.local('f64', 16)]", "arguments", "argument 5", "element type"),
     "no local": ("[x, out, 5, 0.5, True, 16]", "arguments", "argument 5", "k.local"),
-    "tensor dtype": ("[k.view(x, 0, 'i32', 4), out, 5, 0.5, True, k.local('f32', 16)]", "arguments", "int32", ""),
+    "tensor dtype": (
+        "[k.view(x, 0, 'i32', 4), out, 5, 0.5, True, k.local('f32', 16)]",
+        "arguments",
+        "int32",
+        "",
+    ),
     "write input": ("[x, x, 5, 0.5, True, k.local('f32', 16), ]", "read_only", "input x", "const"),
     "read unwritten": ("[k.empty(4), out, 5, 0.5, True, k.local('f32', 16)]", "unwritten", "argument 0", ""),
     "never written": ("[out, k.empty(4), 5, 0.5, True, k.local('f32', 16)]", "unwritten", "argument 0", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)

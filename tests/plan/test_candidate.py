@@ -69,7 +69,7 @@ REFUSED = {
     "tune inf": (HEAD + 'TUNE = {"A": [1e999]}\n' + TAIL, "not finite"),
     "tune big": (HEAD + f'TUNE = {{"A": [{2**64}]}}\n' + TAIL, "64 bits"),
     "tune twice": (HEAD + 'TUNE = {"A": [1, 1]}\n' + TAIL, "lists a choice twice"),
-    "tune names": (HEAD + f"TUNE = {({f'A{i}': [1] for i in range(17)})}\n" + TAIL, "16 is the limit"),
+    "tune names": (HEAD + f"TUNE = { ({f'A{i}': [1] for i in range(17)}) }\n" + TAIL, "16 is the limit"),
     "tune choices": (HEAD + f"TUNE = {{'A': {list(range(65))}}}\n" + TAIL, "the limit is 64"),
     "tune spread": (HEAD + 'TUNE = {**{"A": [1]}}\n' + TAIL, "TUNE must be a dict"),
     "nul": (HEAD + "\0" + TAIL, "NUL"),
@@ -79,7 +79,7 @@ REFUSED = {
     "huge int": (HEAD + "def plan(k):\n    return " + "1" * 10_000, "not valid Python"),
     "surrogate": (HEAD + "# \ud800\n" + TAIL, "surrogate|not valid"),
     "50 MB": ("x" * 50_000_000, f"{MAX_CHARS} is the limit"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

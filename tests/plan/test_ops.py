@@ -1,7 +1,9 @@
 """Shape rules against torch's meta device: same shape where torch accepts, refusal where torch refuses."""
 
+import warnings
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def shape_only(value: object) -> object:
         return value
     dtype = str(value.dtype).removeprefix("torch.")
     storage = Storage(0, "alloc", None, 2**40, 1)
-    return ShapeTensor(0, storage, value.storage_offset(), dtype, tuple(value.shape), value.stride())
+    return ShapeTensor(0, storage, int(value.storage_offset()), dtype, tuple(value.shape), value.stride())
 
 
 def ours(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[int, ...] | None:
@@ -34,18 +36,16 @@ def ours(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[int, ...] 
 
 def torchs(name: str, args: list[Any], kwargs: dict[str, Any]) -> tuple[int, ...] | None:
     try:
-        return tuple(LIBRARY_OPS[name](*args, **kwargs).shape)
+        with warnings.catch_warnings():
+            # padding='same' with an even kernel warns on a real device.
+            warnings.simplefilter("ignore")
+            return tuple(LIBRARY_OPS[name](*args, **kwargs).shape)
     except (RuntimeError, ValueError, IndexError):
         return None
 
 
 def meta(*shape: int) -> torch.Tensor:
     return torch.empty(shape, device="meta")
-
-
-def _smallest(kwargs: dict[str, Any]) -> int:
-    stride = kwargs["stride"]
-    return max(kwargs["dilation"], stride if isinstance(stride, int) else min(stride))
 
 
 def test_an_output_padding_as_large_as_the_stride_is_refused() -> None:
@@ -75,8 +75,7 @@ def test_convolutions(data: st.DataObject, spatial: int, transposed: bool) -> No
     if transposed:
         name = f"conv_transpose{spatial}d"
         weight = meta(groups * per_in, per_out, *kernel)
-        # The meta device lets larger ones pass, which every real device refuses.
-            kwargs["output_padding"] = draw(st.integers(0, _smallest(kwargs) - 1))
+        kwargs["output_padding"] = draw(st.integers(0, 3))
         channels = groups * per_out
     else:
         name = f"conv{spatial}d"
@@ -85,7 +84,12 @@ def test_convolutions(data: st.DataObject, spatial: int, transposed: bool) -> No
         kwargs["padding"] = draw(st.sampled_from([kwargs["padding"], "valid", "same"]))
     bias = draw(st.sampled_from([None, meta(channels)]))
     args = [x, weight, bias]
-    assert ours(name, args, kwargs) == torchs(name, args, kwargs)
+    got, want = ours(name, args, kwargs), torchs(name, args, kwargs)
+    if got is None and want is not None:
+        # The meta device lets wrong channels pass that a real device refuses.
+        want = torchs(name, [None if a is None else torch.ones(a.shape) for a in args], kwargs)
+    # Some convolutions let an empty result pass; k.op lets none.
+    assert got == (None if want is not None and 0 in want else want)
 
 
 @settings(max_examples=200, deadline=None)
@@ -95,14 +99,17 @@ def test_products(data: st.DataObject, name: str) -> None:
     rank = st.integers(1, 4) if name == "matmul" else st.integers(1, 3)
     count = {"addmm": 3, "baddbmm": 3, "linear": data.draw(st.integers(2, 3))}.get(name, 2)
     args = [meta(*(data.draw(few) for _ in range(data.draw(rank)))) for _ in range(count)]
-    # F.linear takes a vector as weight for history's sake; k.op does not.
-    want = None if name == "linear" and args[1].dim() != 2 else torchs(name, args, {})
-    assert ours(name, args, {}) == want
+    # F.linear takes a vector as weight, and biases that broadcast, for history's sake; k.op does not.
+    narrower = name == "linear" and (
+        args[1].dim() != 2 or any(bias.shape != args[1].shape[:1] for bias in args[2:])
+    )
+    assert ours(name, args, {}) == (None if narrower else torchs(name, args, {}))
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 3), small, small, small, small, st.booleans(), st.booleans())
-def test_attention(b: int, h: int, lq: int, lk: int, d: int, dv: int, masked: bool, causal: bool) -> None:
+@given(st.tuples(small, small, small, small, small, small), st.booleans(), st.booleans())
+def test_attention(sizes: tuple[int, ...], masked: bool, causal: bool) -> None:
+    b, h, lq, lk, d, dv = sizes
     args = [meta(b, h, lq, d), meta(b, h, lk, d), meta(b, h, lk, dv)]
     kwargs: dict[str, Any] = {"attn_mask": meta(lq, lk)} if masked else {"is_causal": causal}
     name = "scaled_dot_product_attention"
@@ -123,7 +130,7 @@ def test_views(data: st.DataObject) -> None:
         try:
             got = view_of(name, (shape_only(x), *args), {})[1]
         except PlanError:
-            got = None  # type: ignore[assignment]
+            got = None
         if want is None or got is None:
             assert want is got, (name, args, x.shape, x.stride())
             return
@@ -162,9 +169,5 @@ def _view(draw: st.DrawFn, x: torch.Tensor) -> tuple[str, tuple[Any, ...]]:
 def test_flatten_and_a_view_that_would_copy() -> None:
     x = meta(2, 3, 4, 5)
     assert view_of("flatten", (shape_only(x), 1, 2), {})[1] == ((2, 12, 5), (60, 5, 1))
-    try:
+    with pytest.raises(PlanError, match="would copy"):
         view_of("flatten", (shape_only(x.transpose(1, 2)), 1, 2), {})
-    except PlanError as error:
-        assert "would copy" in str(error)
-    else:
-        raise AssertionError("a copying view was accepted")

@@ -57,7 +57,8 @@ def test_a_plan_that_prints_is_not_disturbed() -> None:
 
 def test_a_forged_result_on_every_descriptor_is_ignored() -> None:
     forge = (
-        'import os\nfor fd in range(1, 64):\n    try:\n        os.write(fd, b\'\\n{"plan": {"forged": 1}}\\n\')\n'
+        "import os\nfor fd in range(1, 64):\n    try:\n"
+        '        os.write(fd, b\'\\n{"plan": {"forged": 1}}\\n\')\n'
         "    except OSError:\n        pass\n"
     )
     plan = planned(forge + GOOD)
@@ -76,7 +77,8 @@ def test_a_plan_that_floods_its_output_is_drained_and_times_out() -> None:
 
 def test_a_flood_on_the_result_descriptor_is_cut() -> None:
     flood = (
-        "import os\nfor fd in range(3, 64):\n    try:\n        for i in range(40): os.write(fd, b'x' * 10**6)\n"
+        "import os\nfor fd in range(3, 64):\n    try:\n"
+        "        for i in range(40): os.write(fd, b'x' * 10**6)\n"
         "    except OSError: pass\n"
     )
     outcome = refused(flood + GOOD)
@@ -96,7 +98,9 @@ ESCAPES = {
     "raise": ("raise SystemExit('bye')", "SystemExit: bye"),
     "huge message": ("raise ValueError('x' * 10**7)", "ValueError: x"),
     "hostile exception": (
-        "bad = lambda s: [][0]\nraise type('E', (BaseException,), {'__str__': bad})()", "E: "),
+        "bad = lambda s: [][0]\nraise type('E', (BaseException,), {'__str__': bad})()",
+        "E: ",
+    ),
     "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "1 TB of host": ("x = 'a' * 10**12", "MemoryError"),
     "deep value": ("v = []\nfor i in range(10**5): v = [v]\nk.launch('inorm', 1, 1, [v])", "pass a tensor"),
@@ -106,9 +110,11 @@ ESCAPES = {
     "forged constant": ("k._steps.append({'kind': 'launch', 'a': 10**400})\n" + GOOD, "well-formed"),
     "not json": ("k._steps.append(k)\n" + GOOD, "TypeError|not JSON"),
     "deep json": (
-        "v = []\nfor i in range(900): v = [v]\nk._steps.append({'kind': v})\n" + GOOD, "no plan|well-formed"),
+        "v = []\nfor i in range(900): v = [v]\nk._steps.append({'kind': v})\n" + GOOD,
+        "no plan|well-formed",
+    ),
     "tensor method": ("x.sum()", r"no values and no .sum"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ESCAPES)
@@ -157,15 +163,25 @@ WRONG = {
     "input returned": (GOOD.replace("return out", "return x"), "outputs", "input x"),
     "shape": (GOOD.replace("14, 14)", "14, 13)"), "outputs", "the reference gives"),
     "dtype": (GOOD.replace("14, 14))", "14, 14), 'f64')"), "outputs", "float64"),
-    "strides": (GOOD.replace("k.empty((4, 8, 14, 14))", "k.empty_strided((4, 8, 14, 14), (1568, 1, 112, 8))"),
-                "outputs", "strides"),
+    "strides": (
+        GOOD.replace("k.empty((4, 8, 14, 14))", "k.empty_strided((4, 8, 14, 14), (1568, 1, 112, 8))"),
+        "outputs",
+        "strides",
+    ),
     "two outputs": (GOOD.replace("return out", "return out, out"), "outputs", "returns 2"),
     "nothing": (GOOD.replace("return out", "pass"), "plan", "not None"),
     "memset input": ("k.memset(x, 0)\n" + GOOD, "read_only", "input x"),
     "copy to param": (
-        "k.copy(k.param('conv.bias'), k.buffer('bn.running_mean'))\n" + GOOD, "read_only", "conv.bias"),
+        "k.copy(k.param('conv.bias'), k.buffer('bn.running_mean'))\n" + GOOD,
+        "read_only",
+        "conv.bias",
+    ),
     "copy unwritten": ("k.copy(k.empty(4), k.empty(4))\n" + GOOD, "unwritten", "nothing has written"),
-    "op on unwritten": ("k.op('mm', k.empty((2, 2)), k.empty((2, 2)))\n" + GOOD, "unwritten", "nothing has written"),
+    "op on unwritten": (
+        "k.op('mm', k.empty((2, 2)), k.empty((2, 2)))\n" + GOOD,
+        "unwritten",
+        "nothing has written",
+    ),
     "memset range": ("k.memset(k.empty(4), 0, (0, 5))\n" + GOOD, "bounds", "0..5"),
     "param": ("k.param('weight')\n" + GOOD, "plan", "conv.weight, conv.bias"),
     "init": ("k.init('eps')\n" + GOOD, "plan", "divide_by, kernel_size"),
@@ -181,7 +197,10 @@ WRONG = {
     "str argument": (GOOD.replace("out, 1,", "out, 'a',"), "plan", "argument 2"),
     "local": (GOOD.replace("1.0]", "1.0, k.local('f32', 10000)]"), "local_memory", "40000"),
     "cooperative": (
-        GOOD.replace("1.0])", "1.0], cooperative=True)"), "plan", "cooperative is not available for sycl"),
+        GOOD.replace("1.0])", "1.0], cooperative=True)"),
+        "plan",
+        "cooperative is not available for sycl",
+    ),
     "cluster": (GOOD.replace("1.0])", "1.0], cluster=(2,))"), "plan", "cluster"),
     "pdl": (GOOD.replace("1.0])", "1.0], pdl=True)"), "plan", "pdl"),
     "carveout": (GOOD.replace("1.0])", "1.0], carveout=50)"), "plan", "carveout"),
@@ -190,7 +209,7 @@ WRONG = {
     "after": (GOOD.replace("1.0])", "1.0], after=[7])"), "plan", "after"),
     "tensor map": ("k.tensor_map(x, (8, 8))\n" + GOOD, "plan", "tensor_map"),
     "signature": ("def plan(k):\n    return 1\n", "plan", "TypeError"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -24,7 +24,7 @@ LIMITS = Limits(wall_s=20.0, memory_bytes=2**31)
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 
 
-def run(code: str, limits: Limits = LIMITS, **options: Any) -> ChildResult:
+def run(code: str, limits: Limits = LIMITS, **options: Any) -> ChildResult:  # noqa: ANN401
     return run_limited_sync([*PYTHON, code], limits=limits, **options)
 
 
@@ -112,7 +112,7 @@ def test_children_die_with_the_driver() -> None:
     marker = f"orphan-{os.getpid()}"
     driver = (
         "import sys\nfrom kforge.eval.sandbox import *\n"
-        f"run_limited_sync([sys.executable, '-I', '-S', '-c', '\"{marker}\"; import time; print(1); time.sleep(60)'],"
+        f"run_limited_sync([sys.executable, '-I', '-S', '-c', '\"{marker}\"; import time; time.sleep(60)'],"
         "limits=Limits(wall_s=60))"
     )
 
@@ -191,7 +191,8 @@ def test_a_process_can_confine_itself() -> None:
         f"import sys, os; sys.path.insert(0, {root!r})\n"
         "from kforge.eval.sandbox import confine, FileAccess, Limits\n"
         "spare = os.open('/dev/null', os.O_RDONLY)\n"
-        "print(confine(limits=Limits(1, cpu_s=50), files=FileAccess(('/dev',)), keep_descriptors=(), spawning=False))\n"
+        "print(confine(limits=Limits(1, cpu_s=50), files=FileAccess(('/dev',)), "
+        "keep_descriptors=(), spawning=False))\n"
         "for f in (lambda: open('/etc/passwd'), os.fork, lambda: os.fstat(spare)):\n"
         "    try:\n        f(); print('open')\n    except OSError as error: print(error.errno)\n"
     )

@@ -165,15 +165,9 @@ class Planner:
             return self._add_tensor(base.storage, base.offset, base.dtype, shape, strides)
         dtype, shape = output_of(name, args, kwargs)
         out = self._allocate("op", shape, dtype, DEFAULT_ALIGN_BYTES)
-        self._add_step(
-            {
-                "kind": "op",
-                "name": name,
-                "args": [_op_argument(value) for value in args],
-                "kwargs": {key: _op_argument(value) for key, value in kwargs.items()},
-                "out": out.id,
-            }
-        )
+        words = {key: _op_argument(value) for key, value in kwargs.items()}
+        values = [_op_argument(value) for value in args]
+        self._add_step({"kind": "op", "name": name, "args": values, "kwargs": words, "out": out.id})
         return out
 
     def memset(self, tensor: object, value: int = 0, range: object = None) -> int:

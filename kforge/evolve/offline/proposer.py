@@ -39,7 +39,7 @@ class OfflineProposer:
         known = ", ".join(recipe.task_id for recipe in RECIPES)
         return (
             f"the offline proposer has no rules for task {task.id}; it writes kernels for {known}. "
-            "Ask a model with --model, or start from your own kernel with --from FILE and a model."
+            "This version has no other proposer: write a kernel yourself and measure it with kforge eval."
         )
 
     async def propose(self, request: ProposalRequest) -> Reply:
