@@ -13,6 +13,7 @@ from kforge.types import BuildFacts, KernelFacts, Measures
 HOLDING_SHARE = 0.5
 WIDE_SHARE = 0.5
 LOCAL_SHARE = 0.1
+STAGED_SHARE = 0.5
 REGISTER_BLOCKING_RATIO = 3.0
 TILED_FLOPS_PER_LOAD = 4.0
 
@@ -44,7 +45,9 @@ def classify(facts: BuildFacts, launched_items: Mapping[str, int], launches: int
 
 
 def _uses_local_tile(k: KernelFacts) -> bool:
-    return k.local_loads > 0 and k.local_stores > 0 and k.local_loads >= LOCAL_SHARE * k.global_loads
+    # Partial results that pass through local memory are no tile: what is loaded must be staged there.
+    staged = k.local_stores > 0 and k.local_stores >= STAGED_SHARE * k.global_loads
+    return staged and k.local_loads > 0 and k.local_loads >= LOCAL_SHARE * k.global_loads
 
 
 def _memory(k: KernelFacts) -> int:

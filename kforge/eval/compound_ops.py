@@ -26,8 +26,8 @@ def var_mean(
     *, correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Variance and mean: the mean first, then the squares of what is left."""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
+    if isinstance(dim, bool):  # var_mean(x, unbiased): every dimension
+        unbiased = dim
     dims = _dims(x, dim)
     mean = x.mean(dims, keepdim=True)
     rest = x - mean
@@ -45,9 +45,7 @@ def _std(*args: Any, **options: Any) -> Tensor:  # noqa: ANN401
     return var_mean(*args, **options)[0].sqrt()
 
 
-def _vector_norm(
-    x: Tensor, order: float = 2, dim: Dims = None, keepdim: bool = False, **_: object
-) -> Tensor:
+def _vector_norm(x: Tensor, order: float = 2, dim: Dims = None, keepdim: bool = False, **_: object) -> Tensor:
     dims = _dims(x, dim)
     if order == 2:
         return (x * x).sum(dims, keepdim=keepdim).sqrt()
@@ -98,7 +96,7 @@ def _per_channel(values: Tensor | None, x: Tensor) -> Tensor | None:
     return None if values is None else values.reshape(1, -1, *[1] * (x.dim() - 2))
 
 
-def _group_norm(
+def _group_norm(  # noqa: PLR0917 - the order of ATen
     x: Tensor, weight: Tensor | None, bias: Tensor | None, n: int, channels: int, size: int, groups: int,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
@@ -107,7 +105,7 @@ def _group_norm(
     return out, mean.reshape(n, groups), scale.reshape(n, groups)
 
 
-def _batch_norm(
+def _batch_norm(  # noqa: PLR0917 - the order of ATen
     x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, variance: Tensor | None,
     training: bool, momentum: float, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
@@ -124,13 +122,13 @@ def _batch_norm(
     return out, mean.reshape(-1), scale.reshape(-1)
 
 
-def _batch_norm_without_statistics(
+def _batch_norm_without_statistics(  # noqa: PLR0917 - the order of ATen
     x: Tensor, weight: Tensor | None, bias: Tensor | None, training: bool, momentum: float, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _batch_norm(x, weight, bias, None, None, training, momentum, eps)
 
 
-def _batch_norm_inference(
+def _batch_norm_inference(  # noqa: PLR0917 - the order of ATen
     x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor,
     momentum: float, eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip

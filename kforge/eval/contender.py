@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -54,6 +55,8 @@ class Contender:
         module_path: str,
         device: DeviceInfo,
         job: dict[str, Any],
+        *,
+        target: Callable[[Connection], None] = runner_sycl.run,
     ) -> None:
         plan: dict[str, Any] = bound["plan"]
         self._plan = plan
@@ -76,7 +79,7 @@ class Contender:
                 "guards": [self.layout.guards.offset, self.layout.guards.size],
             },
         }
-        self.client = RunnerClient(context, runner_sycl.run, full_job, self.layout.size)
+        self.client = RunnerClient(context, target, full_job, self.layout.size)
 
     def give(self, values: Sequence[Tensor]) -> None:
         """Write this run's inputs and parameters, in the plan's storage order (inputs first)."""

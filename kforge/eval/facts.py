@@ -62,7 +62,10 @@ def build_facts(modules: tuple[bytes, ...]) -> BuildFacts:
         memo: dict[int, _Counts] = {}
         for entry, function in module.entry_points.items():
             name = entry.removeprefix(KERNEL_PREFIX)
-            counts = _function_counts(module, function, memo, frozenset())
+            try:
+                counts = _function_counts(module, function, memo, frozenset())
+            except IndexError as error:
+                raise ValueError("a SPIR-V instruction has too few operands") from error
             values = {e.name: getattr(counts, e.name) for e in fields(counts) if e.name != "loops_with_loads"}
             kernels[name] = KernelFacts(name=name, loading_loops=len(counts.loops_with_loads), **values)
     ordered = tuple(kernels[name] for name in sorted(kernels))

@@ -50,9 +50,45 @@ _CONTRACTIONS = {
     _aten.dot.default: (0, 1),
 }
 _FUNCTIONS = frozenset(
-    "exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal div pow sin cos tan tanh sinh cosh asin acos "
-    "atan atan2 erf erfc sigmoid log_sigmoid_forward silu mish gelu softplus elu celu selu hardswish xlogy "
-    "special_entr logaddexp".split()
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "sqrt",
+        "rsqrt",
+        "reciprocal",
+        "div",
+        "pow",
+        "sin",
+        "cos",
+        "tan",
+        "tanh",
+        "sinh",
+        "cosh",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "erf",
+        "erfc",
+        "sigmoid",
+        "log_sigmoid_forward",
+        "silu",
+        "mish",
+        "gelu",
+        "softplus",
+        "elu",
+        "celu",
+        "selu",
+        "hardswish",
+        "xlogy",
+        "special_entr",
+        "logaddexp",
+    ]
 )
 
 
@@ -120,7 +156,7 @@ class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func in _CONTRACTIONS:
             return self._store(self._contraction(func, args, kwargs))
         if func in COMPOUND:
-            with self:  # type: ignore[no-untyped-call]
+            with self:
                 return COMPOUND[func](*args, **kwargs)
         out = func(*args, **kwargs)
         if func._schema.is_mutable or not isinstance(out, Tensor):
@@ -163,7 +199,7 @@ class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _summed(
         self, out: Tensor, source: Tensor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
-        dims = args[1] if len(args) > 1 else kwargs.get("dim")
+        dims: Any = args[1] if len(args) > 1 else kwargs.get("dim")
         if name == "cumsum":
             length = source.shape[dims] if source.dim() else 1
             size = source.square().cumsum(dims).sqrt()

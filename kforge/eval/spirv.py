@@ -144,12 +144,19 @@ def _text(words: tuple[int, ...]) -> str:
     return raw.split(b"\0", 1)[0].decode(errors="replace")
 
 
-def parse(data: bytes) -> Module:  # noqa: C901, PLR0912 - a flat table of opcodes
+def parse(data: bytes) -> Module:
     """Parse a module.
 
     Raises:
         ValueError: the bytes are not a well-formed module.
     """
+    try:
+        return _parse(data)
+    except IndexError as error:
+        raise ValueError("a SPIR-V instruction has too few operands") from error
+
+
+def _parse(data: bytes) -> Module:  # noqa: C901, PLR0912 - a flat table of opcodes
     types: dict[int, tuple[int, tuple[int, ...]]] = {}
     type_of: dict[int, int] = {}
     constants: dict[int, int] = {}

@@ -24,7 +24,7 @@ def spirv_modules(data: bytes) -> tuple[bytes, ...]:
     try:
         magic, _version, n_abstract, n_ir, n_native, _pad = struct.unpack_from("<6I", data, start)
         metadata_bytes, binary_bytes, _offset, _size = struct.unpack_from("<4Q", data, start + 24)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ValueError(f"truncated SYCLBIN header: {error}") from error
     if magic != _SYCLBIN_MAGIC:
         raise ValueError(f"not a SYCLBIN: magic {magic:#x}")
@@ -36,7 +36,7 @@ def spirv_modules(data: bytes) -> tuple[bytes, ...]:
     for index in range(n_ir):
         try:
             _mo, _ms, offset, size = struct.unpack_from("<4Q", data, ir_headers + 32 * index)
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise ValueError(f"truncated SYCLBIN module header {index}") from error
         if offset + size > binary_bytes or binary_start + offset + size > len(data):
             raise ValueError(f"SYCLBIN module {index} lies outside the file")
@@ -54,7 +54,7 @@ def _syclbin_start(data: bytes) -> int:
     try:
         (entries,) = struct.unpack_from("<Q", data, 16)
         image_offset, _image_size = struct.unpack_from("<2Q", data, entries + 24)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ValueError("truncated offload binary") from error
     return int(image_offset)
 

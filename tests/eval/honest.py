@@ -10,7 +10,9 @@ from torch.nn import functional
 
 def total(x: Tensor) -> Tensor:
     """Sum over the last dimension, one value after the other."""
-    return torch.from_numpy(np.add.accumulate(x.contiguous().numpy(), axis=-1, dtype=np.float32)[..., -1].copy())
+    return torch.from_numpy(
+        np.add.accumulate(x.contiguous().numpy(), axis=-1, dtype=np.float32)[..., -1].copy()
+    )
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Device code of known designs, for the tests of facts and measures. All kernels are called ``main_kernel``."""
+"""Device code of known designs for the tests of facts and measures; every kernel is ``main_kernel``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ REGISTER_TILE = kernel(
     }
     sycl::group_barrier(it.get_group());
   }
-  for (int p = 0; p < 8; ++p) for (int q = 0; q < 8; ++q) c[(size_t(g) * 8 + p) * 128 + q * 16 + l] = acc[p][q];""",
+  for (int p = 0; p < 8; ++p)
+    for (int q = 0; q < 8; ++q) c[(size_t(g) * 8 + p) * 128 + q * 16 + l] = acc[p][q];""",
 )
 _OWN_SUM = (
     "float s = 0.0f;\n  for (int k = it.get_local_id(0); k < n; k += it.get_local_range(0)) "
@@ -76,6 +77,7 @@ HIERARCHICAL = kernel(
 )
 ATOMIC = kernel(
     "const float* x, float* y, int n",
-    _OWN_SUM + "  sycl::atomic_ref<float, sycl::memory_order::relaxed, sycl::memory_scope::device> total(y[0]);\n"
+    _OWN_SUM
+    + "  sycl::atomic_ref<float, sycl::memory_order::relaxed, sycl::memory_scope::device> total(y[0]);\n"
     "  total.fetch_add(s);",
 )

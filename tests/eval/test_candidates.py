@@ -39,10 +39,28 @@ WRONG = {
     "endless": ("timed_out", "check"),
 }
 RUN_ONLY = {"wrong_values", "grid_of_zero", "does_not_compile"}
-KEYS = (
-    "status task size language track device candidate precision speedup latency_us baseline_us baseline noise "
-    "verdict kb_correct max_error measures seconds reason uses_library_ops"
-).split()
+KEYS = [
+    "status",
+    "task",
+    "size",
+    "language",
+    "track",
+    "device",
+    "candidate",
+    "precision",
+    "speedup",
+    "latency_us",
+    "baseline_us",
+    "baseline",
+    "noise",
+    "verdict",
+    "kb_correct",
+    "max_error",
+    "measures",
+    "seconds",
+    "reason",
+    "uses_library_ops",
+]
 
 
 def source(name: str) -> CandidateSource:

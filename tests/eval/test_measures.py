@@ -69,7 +69,10 @@ DECORATIONS = {
     "dead code": (STORE, "if (false) { sycl::group_barrier(it.get_group()); }\n" + STORE),
     "unused function": ("KERNEL main", "inline void f(sycl::nd_item<1> i) { i.barrier(); }\nKERNEL main"),
     "unused local memory": ("float* y)", "float* y, sycl::local_accessor<float, 1> tile)"),
-    "renamed": (STORE, "const float tensor_core_async_tile = x[i] * 2.0f;\n y[i] = tensor_core_async_tile + 1.0f;"),
+    "renamed": (
+        STORE,
+        "const float tensor_core_async_tile = x[i] * 2.0f;\n y[i] = tensor_core_async_tile + 1.0f;",
+    ),
 }
 
 
@@ -135,7 +138,9 @@ def test_mutated_files_raise_value_errors_only(intermediate: bytes, places: list
 
 
 @QUIET
-@given(places=st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(0, 2**32 - 1)), min_size=1, max_size=20))
+@given(
+    places=st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(0, 2**32 - 1)), min_size=1, max_size=20)
+)
 def test_mutated_words_of_spirv_raise_value_errors_only(
     intermediate: bytes, places: list[tuple[int, int]]
 ) -> None:
@@ -148,3 +153,13 @@ def test_mutated_words_of_spirv_raise_value_errors_only(
         build_facts((bytes(module),))
     except ValueError:
         return
+
+
+def test_the_shortest_broken_inputs_are_value_errors(intermediate: bytes) -> None:
+    module = spirv_modules(intermediate)[0]
+    variable_without_operands = module[:20] + ((1 << 16) | 59).to_bytes(4, "little") + module[20:]
+    with pytest.raises(ValueError, match="too few operands"):
+        build_facts((variable_without_operands,))
+    far = intermediate[:16] + (2**63).to_bytes(8, "little") + intermediate[24:]
+    with pytest.raises(ValueError, match="truncated"):
+        spirv_modules(far)

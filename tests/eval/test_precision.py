@@ -55,10 +55,13 @@ CASES = {
         conv_norm, lambda x: honest.instance_norm(honest.convolution(x, WEIGHT, BIAS)) / 2, (8, 16, 32, 32)
     ),
     "mean squares": Case(
-        lambda x: torch.mean((x - TARGET.to(x)) ** 2), lambda x: honest.total(squares(x)) / x.numel(), (128, 1024)
+        lambda x: torch.mean((x - TARGET.to(x)) ** 2),
+        lambda x: honest.total(squares(x)) / x.numel(),
+        (128, 1024),
     ),
     "cumsum": Case(
-        lambda x: torch.cumsum(x, 1), lambda x: torch.stack([honest.total(x[:, : i + 1]) for i in range(512)], 1),
+        lambda x: torch.cumsum(x, 1),
+        lambda x: torch.stack([honest.total(x[:, : i + 1]) for i in range(512)], 1),
         (64, 512),
     ),
 }  # fmt: skip

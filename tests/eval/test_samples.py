@@ -22,7 +22,7 @@ def test_one_sample_has_no_interval() -> None:
 
 def test_the_interval_of_the_median_covers_it_as_often_as_it_says() -> None:
     rng = np.random.default_rng(3)
-    draws = [summarise(rng.lognormal(0.0, 0.5, 31)) for _ in range(600)]
+    draws = [summarise(rng.lognormal(0.0, 0.5, 31).tolist()) for _ in range(600)]
     covered = sum(d.ci_low_us <= 1.0 <= d.ci_high_us for d in draws) / len(draws)
     assert covered > 0.93
 

@@ -1,7 +1,8 @@
 """A kernel on the CPU device shares its runner's memory: the answer must not be there.
 
 The strongest scan is not the kernel's own: while a kernel spins, the test reads every readable page of the
-runner from outside. As a control it finds the inputs there, and the same scan of the arena finds outputs.
+runner from outside. As a control it finds the inputs there, and the outputs that
+the candidate itself wrote.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from kforge.data.tasks.registry import resolve
 from kforge.eval.candidate import parse_candidate
 from kforge.eval.contender import Contender
 from kforge.eval.pipeline import build_candidate
-from kforge.eval.runner_client import RunnerHung
+from kforge.eval.runner_client import RunnerFailed
 from kforge.eval.sycl_runtime import ensure_shim
 from kforge.eval.workbench import Draw, Workbench
 from kforge.types import Built, CandidateSource, DeviceInfo, TaskDescription
@@ -123,15 +124,13 @@ def test_a_runner_with_a_spinning_kernel_holds_inputs_and_no_reference(
     try:
         _, needles = given(bench, made)
         before = holds(made.client.pid, needles)
-        hung: list[BaseException] = []
+        ended: list[RunnerFailed] = []
 
         def spin() -> None:
             try:
                 made.client.go(SystemClock(), 60.0)
-            except RunnerHung as error:
-                hung.append(error)
-            except Exception as error:  # noqa: BLE001 - killed below, in whatever way that shows here
-                hung.append(error)
+            except RunnerFailed as error:  # it is killed below
+                ended.append(error)
 
         running = threading.Thread(target=spin)
         running.start()
@@ -139,13 +138,12 @@ def test_a_runner_with_a_spinning_kernel_holds_inputs_and_no_reference(
         assert running.is_alive()
         made.client.kill()
         running.join(30.0)
-        assert len(hung) == 1
+        assert len(ended) == 1
     finally:
         made.client.close()
-    # The kernel computes outputs of its own before it spins: fp32 rounding may make them equal eager's.
     assert before == {"input"}
+    # The spinning kernel has written outputs of its own by now, which may agree with eager's to the bit.
     assert "input" in during
-    assert not during & {"exact output", "exact output in fp32"} or during <= {"input", "exact output in fp32"}
     assert "exact output" not in during
 
 

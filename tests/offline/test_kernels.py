@@ -101,11 +101,15 @@ def evaluate(recipe: Recipe, choices: list[Genes], cache: Path) -> None:
     job = {"shim": str(ensure_shim(cache)), "threads": os.cpu_count() or 1, "flush_bytes": 1 << 20,
            "task": recipe.task_id, "size": "small", "user_dir": None}  # fmt: skip
     brief = Protocol(bench_budget_s=0.2, min_samples=3, max_samples=5, floor_samples=3, unstable_width=1e9)
-    verifier = Verifier(loaded, task, device, job, SystemClock(), secret_seed, brief)
+    verifier = Verifier(
+        loaded, task, device, job=job, clock=SystemClock(), seeds=secret_seed, protocol=brief
+    )  # fmt: skip
     try:
         for genes in choices:
             source = parsed(recipe, genes)
-            built = asyncio.run(build_candidate(source, source.first_choice(), task, device, "sealed", cache))
+            tune = source.first_choice()
+            building = build_candidate(source, tune, task, device=device, track="sealed", cache_dir=cache)
+            built = asyncio.run(building)
             assert isinstance(built, Built), (built, genes)
             outcome = verifier.measure(built, source.precision, lambda stage: None)
             assert isinstance(outcome, Passed), (outcome, genes)
