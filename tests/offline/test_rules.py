@@ -184,9 +184,11 @@ def test_protocol_and_support() -> None:
     reason = proposer.supports(TaskDescription("user/mine", "", "small", "", "", ()))
     assert reason is not None
     assert "user/mine" in reason
-    assert "--model" in reason
+    assert "kforge eval" in reason
     request = ProposalRequest((Message("system", "x"), Message("user", first_prompt("kb/L1/19"))), 2, 0, 1000)
     reply = asyncio.run(proposer.propose(request))
     assert reply.content == answer(first_prompt("kb/L1/19"), 2)
     assert "offline proposer" in reply.content
+    assert reply.reasoning
+    assert reply.content.startswith(reply.reasoning)
     assert (reply.prompt_tokens, reply.completion_tokens, reply.usd) == (0, 0, 0.0)

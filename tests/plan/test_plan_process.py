@@ -232,8 +232,9 @@ def test_steps_may_name_earlier_ones() -> None:
 
 
 def test_no_process_is_left_behind() -> None:
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text().split()  # other tests of this process may have a fork server
     started = time.monotonic()
     planned("while True: pass", wall_s=0.5)
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    assert children == []
+    assert children.read_text().split() == before
     assert time.monotonic() - started < 60

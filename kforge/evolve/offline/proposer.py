@@ -46,7 +46,8 @@ class OfflineProposer:
         """Answer from the messages and the seed alone."""
         prompt = "\n\n".join(message.content for message in request.messages if message.role == "user")
         content = answer(prompt, request.seed)
-        return Reply(content=content, reasoning="", prompt_tokens=0, completion_tokens=0, usd=0.0)
+        reasoning = content.split("```", 1)[0].strip()
+        return Reply(content=content, reasoning=reasoning, prompt_tokens=0, completion_tokens=0, usd=0.0)
 
 
 def answer(prompt: str, seed: int) -> str:
