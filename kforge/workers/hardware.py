@@ -74,6 +74,7 @@ def choose_device(language: Language, wanted: str) -> DeviceInfo:
         )
     if not matching:
         raise NoDevice(
-            f"No {language} device for --device {wanted}; this machine has: {listed}.", "run `kforge doctor`"
+            f"No {language} device for --device {wanted}; this machine has: {listed}.",
+            "use another --device" if devices else "pip install 'kforge[sycl]' (brings an OpenCL CPU device)",
         )
     return matching[0]
