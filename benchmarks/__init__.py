@@ -1,0 +1,1 @@
+"""Benchmarks: scripts anyone can run; each prints hardware, versions and spread."""

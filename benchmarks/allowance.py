@@ -2,7 +2,7 @@
 
 For every operator of ``tests/eval/test_precision.py``, distribution and seed, the share of the allowance
 (``max_error``, 1 is the limit) of a slow honest fp32 algorithm and of operands rounded to fp16 and bf16.
-Prints one row per operator with the range over distributions and seeds, and how often honest code was rejected.
+Prints one row per operator: the range over distributions and seeds, and how often honest code was rejected.
 """
 
 from __future__ import annotations

@@ -13,6 +13,11 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from hypothesis import settings
+
+# The gate must give one answer for one commit; HYPOTHESIS_PROFILE=default explores.
+settings.register_profile("gate", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 SUPERUSER = "kforge_test"
 PASSWORD = "se%c/ret"  # needs percent-encoding in a URL
