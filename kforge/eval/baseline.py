@@ -18,6 +18,7 @@ from kforge.data.tasks.loader import load_task
 from kforge.data.tasks.registry import resolve
 from kforge.eval.arena import Arena, Slot
 from kforge.eval.runner_main import serve
+from kforge.eval.state import tensors_of
 
 
 def run(connection: Connection) -> None:
@@ -39,7 +40,7 @@ class EagerSession:
         self._model = self._workload.model(0)
         self._values = self._workload.inputs(0)
         self._flush = np.zeros(int(job["flush_bytes"]), dtype=np.uint8)
-        state = self._model.state_dict()
+        state = tensors_of(self._model)
         tensors = [v for v in self._values if isinstance(v, torch.Tensor)]
         given = [*tensors, *(state[name] for name in job["state_names"])]
         self._targets = list(zip(given, (Slot(*slot) for slot in job["given"]), strict=True))

@@ -43,15 +43,17 @@ def transform(own: Tensor, kind: InputKind, distribution: Distribution, rng: tor
         return own.clone()
     match kind:
         case "real":
-            return _REAL[distribution](own, rng).to(own.dtype)
+            values = _REAL[distribution](own, rng)
         case "positive":
-            return _REAL[distribution](own, rng).abs().add_(1e-3).to(own.dtype)
+            values = _REAL[distribution](own, rng).abs().add_(1e-3)
         case "probability":
-            return _probability(own, rng)
+            values = _probability(own, rng)
         case "index" | "sign" | "mask" | "fixed":
             return own.clone()
         case _:
             assert_never(kind)
+    # The plan was made for the task's own strides: a transposed input stays transposed.
+    return torch.empty_like(own).copy_(values)
 
 
 def _row_shape(x: Tensor) -> tuple[int, ...]:
@@ -97,24 +99,3 @@ _REAL: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "heavy": _heavy,
     "sparse": _sparse,
 }
-
-
-def perturb_constants(
-    state: Mapping[str, Tensor], names: frozenset[str], rng: torch.Generator
-) -> dict[str, Tensor]:
-    """Perturb constant-initialised parameters (norm gamma and beta), so that dropping them shows.
-
-    Args:
-        state: a freshly initialised state_dict.
-        names: the parameters among it; buffers stay as they are.
-        rng: of this draw alone.
-    """
-    out: dict[str, Tensor] = {}
-    for name, value in state.items():
-        tensor = value.detach().clone()
-        if name in names and tensor.is_floating_point() and tensor.numel() > 1:
-            first = tensor.reshape(-1)[0]
-            if bool((tensor == first).all()):
-                tensor = tensor + 0.2 * _randn(tuple(tensor.shape), rng).to(tensor.dtype)
-        out[name] = tensor
-    return out

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from kforge.data.tasks.loader import LoadedWorkload, Value
 from kforge.eval.check import Mismatch, Truth, judge, kernelbench_verdict, truths
-from kforge.eval.inputs import Distribution, generator, perturb_constants, transform
+from kforge.eval.inputs import Distribution, generator, transform
+from kforge.eval.state import assign, perturb_constants
 from kforge.types import Precision, WorkloadSpec
 
 SeedSource = Callable[[], int]
@@ -39,7 +40,6 @@ class Workbench:
         self.state_names = [t.name for t in (*spec.parameters, *spec.buffers)]
         self._seeds = seeds
         self._kinds = workload.input_kinds
-        self._parameters = frozenset(t.name for t in spec.parameters)
         self._model = workload.model(0)
         self._exact: nn.Module | None = None
 
@@ -55,13 +55,12 @@ class Workbench:
             transform(value, self._kinds[name], distribution, rng) if isinstance(value, Tensor) else value
             for name, value in named.items()
         )
-        fresh = self.workload.model(self._seeds()).state_dict()
-        state = perturb_constants(fresh, self._parameters, generator(self._seeds()))
+        state = perturb_constants(self.workload.model(self._seeds()), generator(self._seeds()))
         return Draw(inputs, state, distribution)
 
     def eager(self, draw: Draw) -> tuple[Tensor, ...]:
         """The reference in its own precision."""
-        self._model.load_state_dict(draw.state)
+        assign(self._model, draw.state)
         inputs: list[Value] = [v.clone() if isinstance(v, Tensor) else v for v in draw.inputs]
         return self.workload.run(self._model, inputs)[0]
 
@@ -78,7 +77,7 @@ class Workbench:
     def _run_exact(self, draw: Draw) -> tuple[Tensor, ...]:
         if self._exact is None:
             self._exact = copy.deepcopy(self._model).double()
-        self._exact.load_state_dict(draw.state)
+        assign(self._exact, draw.state)
         inputs: list[Value] = [
             v.double() if isinstance(v, Tensor) and v.is_floating_point() else copy.copy(v)
             for v in draw.inputs

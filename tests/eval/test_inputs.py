@@ -6,8 +6,10 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import nn
 
-from kforge.eval.inputs import TRIALS, Distribution, generator, perturb_constants, transform
+from kforge.eval.inputs import TRIALS, Distribution, generator, transform
+from kforge.eval.state import perturb_constants
 from kforge.types import InputKind
 
 ADVERSARIAL: tuple[Distribution, ...] = tuple(d for d in get_args(Distribution) if d != "own")
@@ -68,8 +70,21 @@ def test_half_precision_keeps_its_type_and_other_seeds_give_other_values() -> No
 
 
 def test_constant_parameters_are_perturbed_and_buffers_are_not() -> None:
-    state = {"gamma": torch.ones(8), "mean": torch.zeros(8), "weight": torch.rand(8, generator=generator(1))}
-    found = perturb_constants(state, frozenset({"gamma", "weight"}), generator(2))
-    assert not torch.equal(found["gamma"], state["gamma"])
-    assert torch.equal(found["mean"], state["mean"])
-    assert torch.equal(found["weight"], state["weight"])
+    model = nn.Module()
+    model.gamma = nn.Parameter(torch.ones(8))
+    model.same = model.gamma
+    model.weight = nn.Parameter(torch.rand(8, generator=generator(1)))
+    model.register_buffer("mean", torch.zeros(8), persistent=False)
+    found = perturb_constants(model, generator(2))
+    assert set(found) == {"gamma", "same", "weight", "mean"}
+    assert not torch.equal(found["gamma"], torch.ones(8))
+    assert torch.equal(found["gamma"], found["same"])  # tied stays tied
+    assert torch.equal(found["mean"], torch.zeros(8))
+    assert torch.equal(found["weight"], model.weight)
+    assert torch.equal(model.gamma, torch.ones(8))
+
+
+def test_a_transposed_input_stays_transposed() -> None:
+    own = torch.rand(4, 8, generator=generator(1)).t()
+    for distribution in get_args(Distribution):
+        assert transform(own, "real", distribution, generator(2)).stride() == own.stride()

@@ -65,6 +65,11 @@ def _describe_on(device: str, workload: LoadedWorkload, kinds: dict[str, InputKi
 
 def _input_spec(name: str, kind: InputKind, value: Value, place: str) -> InputSpec:
     if isinstance(value, Tensor):
+        if any(stride == 0 and size > 1 for size, stride in zip(value.shape, value.stride(), strict=True)):
+            raise TaskError(
+                f"{place}: input {name!r} is an expanded view, whose elements share memory.",
+                "Call .contiguous() on it in get_inputs().",
+            )
         return InputSpec(name=name, kind=kind, tensor=_tensor_spec(name, value, place))
     return InputSpec(name=name, kind=kind, constant=value)
 
