@@ -237,8 +237,16 @@ class Samples:
 class WorkloadResult:
     """One workload, checked and timed: candidate and baseline interleaved in one session.
 
-    ``floor_us`` is an empty request's time, already subtracted; ``device_us`` what the device claims;
-    ``busy_others`` the share of all processors that other processes used meanwhile (None: unknown).
+    On a CPU device times are the verifier's wall clock and ``floor_us``, an empty request's time, is already
+    subtracted; on a GPU they are between device events and ``floor_us``, two events with nothing between, is
+    not. ``device_us`` is what the device claims; ``busy_others`` the share of all processors that other
+    processes used meanwhile (None: unknown).
+
+    Attributes:
+        baseline: eager PyTorch at the candidate's precision policy.
+        wall_us: the verifier's own clock per run, where the score is the device's (GPU).
+        compiled: torch.compile at the same policy; None where it was not or could not be compiled.
+        compiled_speedup: over torch.compile: (speedup, low, high).
     """
 
     workload: str
@@ -255,6 +263,9 @@ class WorkloadResult:
     max_error: float
     kb_correct: bool
     busy_others: float | None = None
+    wall_us: float | None = None
+    compiled: Samples | None = None
+    compiled_speedup: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

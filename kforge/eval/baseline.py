@@ -17,7 +17,7 @@ import torch
 from kforge.data.tasks.loader import load_task
 from kforge.data.tasks.registry import resolve
 from kforge.eval.arena import Arena, Slot
-from kforge.eval.runner_main import serve
+from kforge.eval.runner_main import Run, serve
 from kforge.eval.state import tensors_of
 
 
@@ -54,13 +54,16 @@ class EagerSession:
             tensor.copy_(source.as_strided(tensor.shape, tensor.stride()))
         self._flush += 1
 
-    def go(self) -> float:
+    def handle(self, request: dict[str, Any]) -> None:
+        """``prepare`` before a run."""
+        if request["do"] == "prepare":
+            self.prepare(int(request["poison"]))
+
+    def go(self) -> Run:
         """One eager forward pass; no device clock of its own."""
         self._model(*self._values)
-        return 0.0
+        return Run(0.0)
 
-    def noop(self) -> None:
+    def noop(self) -> Run:
         """Nothing to wait for on the host."""
-
-    def export(self) -> None:
-        """The verifier computes eager outputs itself."""
+        return Run(0.0)

@@ -103,7 +103,7 @@ class Benchmark:
         spent_us, runs = 0.0, 0
         while runs < self._protocol.warm_up_runs or spent_us < self._protocol.warm_up_us:
             with self._stage:
-                spent_us += self._contender.client.go(self._clock, self._stage.run_limit_s)[0]
+                spent_us += self._contender.client.go(self._clock, self._stage.run_limit_s).wall_us
             self._baseline.client.go(self._clock, self._protocol.baseline_limit_s)
             runs += 1
 
@@ -139,16 +139,16 @@ class Benchmark:
         self._baseline.client.prepare(0, self._protocol.copy_limit_s)
         # Threads that the candidate left spinning would slow the baseline, and so flatter the candidate.
         with self._contender.client.paused():
-            wall_us, _ = self._baseline.client.go(self._clock, self._protocol.baseline_limit_s)
-        self._timings.baseline_us.append(wall_us)
+            sample = self._baseline.client.go(self._clock, self._protocol.baseline_limit_s)
+        self._timings.baseline_us.append(sample.wall_us)
 
     def _candidate_sample(self, draw: Draw, given: list[Tensor]) -> None:
         client, timings = self._contender.client, self._timings
         with self._stage:
             client.prepare(self._secret.choice(POISONS), self._protocol.copy_limit_s)
-            wall_us, device_us = client.go(self._clock, self._stage.run_limit_s)
-        timings.candidate_us.append(wall_us)
-        timings.device_us.append(device_us)
+            sample = client.go(self._clock, self._stage.run_limit_s)
+        timings.candidate_us.append(sample.wall_us)
+        timings.device_us.append(sample.device_us)
         # Reservoir sampling: whether this sample is verified is decided only now that it has run.
         n, wanted = len(timings.candidate_us), self._protocol.verified_samples
         self._stage.trial = n
@@ -164,10 +164,11 @@ class Benchmark:
         count = self._protocol.floor_samples
         with self._stage:
             candidate = [
-                self._contender.client.noop(self._clock, self._stage.run_limit_s) for _ in range(count)
+                self._contender.client.noop(self._clock, self._stage.run_limit_s).wall_us
+                for _ in range(count)
             ]
         limit_s = self._protocol.baseline_limit_s
-        baseline = [self._baseline.client.noop(self._clock, limit_s) for _ in range(count)]
+        baseline = [self._baseline.client.noop(self._clock, limit_s).wall_us for _ in range(count)]
         return summarise(candidate).median_us, summarise(baseline).median_us
 
     def _result(

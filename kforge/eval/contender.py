@@ -7,16 +7,53 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
+from typing import Protocol as TypingProtocol
 
 import torch
 from torch import Tensor
 
+from kforge.clock import Clock
 from kforge.eval import runner_sycl
 from kforge.eval.arena import GUARD_BYTES, GUARD_PATTERN, Arena, Layout, Slot, lay_out
 from kforge.eval.runner_client import RunnerClient
 from kforge.types import CheckFailure, DeviceInfo
 
 GIVEN_ROLES = ("input", "param", "buffer")
+
+
+class RunLimits(TypingProtocol):
+    """Deadlines of one run."""
+
+    @property
+    def run_limit_s(self) -> float:
+        """Of the run itself."""
+        ...
+
+    @property
+    def copy_limit_s(self) -> float:
+        """Of copying values in or out."""
+        ...
+
+
+class Challenger(TypingProtocol):
+    """A candidate in its runner, whatever the device."""
+
+    @property
+    def client(self) -> RunnerClient:
+        """The runner process."""
+        ...
+
+    def run_once(self, given: Sequence[Tensor], poison: int, clock: Clock, limits: RunLimits) -> None:
+        """Write values, poison the rest, run the plan, make its outputs readable; raises ``RunnerFailed``."""
+        ...
+
+    def snapshot(self) -> list[Tensor]:
+        """Copies of the outputs."""
+        ...
+
+    def damage(self, given: Sequence[Tensor]) -> Damage | None:
+        """What the run should not have touched."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +118,13 @@ class Contender:
         }
         self.client = RunnerClient(context, target, full_job, self.layout.size)
 
+    def run_once(self, given: Sequence[Tensor], poison: int, clock: Clock, limits: RunLimits) -> None:
+        """Write values, poison the rest, run the plan, have its outputs copied back."""
+        self.give(given)
+        self.client.prepare(poison, limits.copy_limit_s)
+        self.client.go(clock, limits.run_limit_s)
+        self.client.export(limits.copy_limit_s)
+
     def give(self, values: Sequence[Tensor]) -> None:
         """Write this run's inputs and parameters, in the plan's storage order (inputs first)."""
         write_given(self.client.arena, self.layout.given, values)
@@ -103,7 +147,7 @@ class Contender:
         broken = (zones != GUARD_PATTERN).any(dim=1).nonzero().reshape(-1).tolist()
         if broken:
             storage, side = self._guarded[broken[0] // 2], ("before", "after")[broken[0] % 2]
-            return Damage("guard", f"wrote outside its memory: {side} {self._storage_name(storage)}")
+            return Damage("guard", f"wrote outside its memory: {side} {storage_name(storage)}")
         for storage, slot, value in zip(
             (s for s in self._plan["storages"] if s["role"] in GIVEN_ROLES),
             self.layout.after,
@@ -113,13 +157,14 @@ class Contender:
             flat = torch.frombuffer(arena.view(slot), dtype=value.dtype, count=slot.size // value.itemsize)
             found = flat.as_strided(value.shape, value.stride())
             if not torch.equal(_raw(found), _raw(value)):
-                return Damage("input_changed", f"changed {self._storage_name(storage)}, which is read-only")
+                return Damage("input_changed", f"changed {storage_name(storage)}, which is read-only")
         return None
 
-    @staticmethod
-    def _storage_name(storage: dict[str, Any]) -> str:
-        name = f" {storage['name']!r}" if storage.get("name") else ""
-        return f"the {storage['role']} buffer{name} ({storage['bytes']} bytes)"
+
+def storage_name(storage: dict[str, Any]) -> str:
+    """A storage in words for the proposer."""
+    name = f" {storage['name']!r}" if storage.get("name") else ""
+    return f"the {storage['role']} buffer{name} ({storage['bytes']} bytes)"
 
 
 def _raw(values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import hashlib
 from importlib import metadata
 from pathlib import Path
 
-_SUFFIXES = (".py", ".cpp")
+_SUFFIXES = (".py", ".cpp", ".cu")
 
 
 def harness_version() -> str:

@@ -9,11 +9,11 @@ from typing import Literal
 from torch import Tensor
 
 from kforge.eval.check import Agreement, Truth, judge
-from kforge.eval.contender import Contender
+from kforge.eval.contender import Challenger
 from kforge.eval.protocol import Protocol
 from kforge.eval.runner_client import RunnerDied, RunnerHung, RunnerRefused
 from kforge.eval.workbench import Draw, Workbench
-from kforge.types import CheckFailed, Rejected, TimedOut
+from kforge.types import CheckFailed, CheckFailure, Rejected, TimedOut
 
 
 class Stop(Exception):
@@ -54,11 +54,12 @@ class Stage:
                 )
                 raise Stop(CheckFailed(reason, "crash", self.workload, self.trial)) from error
             case RunnerRefused():
-                raise Stop(CheckFailed(str(error), "launch", self.workload, self.trial)) from error
+                failure: CheckFailure = "crash" if str(error).startswith("the device failed") else "launch"
+                raise Stop(CheckFailed(str(error), failure, self.workload, self.trial)) from error
             case _:
                 return
 
-    def require_undamaged(self, contender: Contender, given: Sequence[Tensor]) -> None:
+    def require_undamaged(self, contender: Challenger, given: Sequence[Tensor]) -> None:
         """End the evaluation if guard zones or inputs changed."""
         damage = contender.damage(given)
         if damage is not None:

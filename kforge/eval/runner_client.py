@@ -9,12 +9,14 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any
 
 from kforge.clock import Clock
+from kforge.errors import InfraError
 from kforge.eval.arena import Arena
 from kforge.eval.runner_main import GO, NOOP
 
@@ -46,6 +48,22 @@ class RunnerRefused(RunnerFailed):
     """The runtime refused a module or a launch; the text says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One timed request.
+
+    Attributes:
+        wall_us: by our clock, from request to reply.
+        device_us: by the runner's claim.
+        ahead: whether the host had enqueued everything before the device began; a sample that it had not is
+            the host's time, not the device's.
+    """
+
+    wall_us: float
+    device_us: float
+    ahead: bool
+
+
 class RunnerClient:
     """One runner process and its arena.
 
@@ -64,6 +82,7 @@ class RunnerClient:
         arena_bytes: int,
     ) -> None:
         self._closed = False
+        self._loading = True
         self._connection, child = context.Pipe(duplex=True)
         self.arena = Arena.create(arena_bytes)
         process_class: Any = context.Process  # type: ignore[attr-defined]
@@ -82,41 +101,50 @@ class RunnerClient:
         return int(self._process.pid)
 
     def wait_loaded(self, limit_s: float) -> None:
-        """Wait until the runner has loaded its job."""
+        """Wait until the runner has loaded its job.
+
+        Raises:
+            InfraError: it says that it cannot work at all; no candidate code has run yet.
+        """
+        self._receive_json(limit_s)
+        self._loading = False
+
+    def ask(self, request: Mapping[str, object], limit_s: float) -> None:
+        """Have the session do something that nobody times."""
+        self._send(json.dumps(request).encode())
         self._receive_json(limit_s)
 
     def prepare(self, poison: int, limit_s: float) -> None:
         """Have the given values copied in and everything else poisoned."""
-        self._send(json.dumps({"do": "prepare", "poison": poison}).encode())
-        self._receive_json(limit_s)
+        self.ask({"do": "prepare", "poison": poison}, limit_s)
 
     def export(self, limit_s: float) -> None:
         """Have outputs, given values and guard zones copied to the arena."""
-        self._send(b'{"do": "export"}')
-        self._receive_json(limit_s)
+        self.ask({"do": "export"}, limit_s)
 
-    def go(self, clock: Clock, limit_s: float) -> tuple[float, float]:
-        """Run once. Returns (wall microseconds by our clock, device microseconds by the runner's claim)."""
+    def go(self, clock: Clock, limit_s: float) -> Sample:
+        """Run once."""
         return self._timed(GO, clock, limit_s)
 
-    def noop(self, clock: Clock, limit_s: float) -> float:
-        """Wall microseconds of an empty request: the floor under every sample."""
-        return self._timed(NOOP, clock, limit_s)[0]
+    def noop(self, clock: Clock, limit_s: float) -> Sample:
+        """An empty request: the floor under every sample."""
+        return self._timed(NOOP, clock, limit_s)
 
-    def _timed(self, request: bytes, clock: Clock, limit_s: float) -> tuple[float, float]:
+    def _timed(self, request: bytes, clock: Clock, limit_s: float) -> Sample:
         started = clock.monotonic()
         self._send(request)
         reply = self._receive(limit_s)
         wall_us = (clock.monotonic() - started) * 1e6
-        if not reply.startswith(b"ok "):
+        word, _, figure = reply.partition(b" ")
+        if word not in (b"ok", b"late"):
             raise self._not_ok(reply)
         try:
-            device_us = float(reply[3:])
+            device_us = float(figure)
         except ValueError as error:
             raise RunnerDied(None) from error
         if not math.isfinite(device_us):
             raise RunnerDied(None)
-        return wall_us, device_us
+        return Sample(wall_us, device_us, word == b"ok")
 
     def _send(self, data: bytes) -> None:
         try:
@@ -153,9 +181,12 @@ class RunnerClient:
         if reply != b"{}":
             raise self._not_ok(reply)
 
-    def _not_ok(self, reply: bytes) -> RunnerFailed:
+    def _not_ok(self, reply: bytes) -> RunnerFailed | InfraError:
         try:
-            refusal = json.loads(reply)["refused"]
+            document = json.loads(reply)
+            if self._loading and "broken" in document:
+                return InfraError(str(document["broken"])[:4000], "run `kforge doctor`")
+            refusal = document["refused"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return RunnerDied(None)
         return RunnerRefused(str(refusal)[:4000])

@@ -1,8 +1,9 @@
 """The loop of a runner process: requests in, replies out, over one connection.
 
 Runs inside the disposable process. A request is one JSON document (or the two bytes ``go``, which is what
-the verifier times); a reply is one JSON document (or ``ok`` plus the device time). What a runner says is a
-claim: the verifier checks outputs itself and times with its own clock.
+the verifier times); a reply is one JSON document (or ``ok`` plus the device time; ``late`` in its place where
+the host did not enqueue ahead of the device). What a runner says is a claim: the verifier checks outputs
+itself and holds its own clock against it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sys
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kforge.eval.arena import Arena
 
@@ -21,23 +22,26 @@ GO = b"go"
 NOOP = b"no"
 
 
+class Run(NamedTuple):
+    """One timed run: device microseconds, and whether all of it was enqueued before the device began."""
+
+    device_us: float
+    ahead: bool = True
+
+
 class Session(Protocol):
-    """What a runner does; SYCL candidates and the eager baseline both satisfy it."""
+    """What a runner does; candidates and baselines of every language satisfy it."""
 
-    def prepare(self, poison: int) -> None:
-        """Copy the given values in, poison every output and scratch buffer, disturb the caches."""
+    def go(self) -> Run:
+        """Run the plan once and wait for it."""
         ...
 
-    def go(self) -> float:
-        """Run the plan once and wait for it; device microseconds as the device counts them."""
-        ...
-
-    def noop(self) -> None:
+    def noop(self) -> Run:
         """What ``go`` does for an empty plan."""
         ...
 
-    def export(self) -> None:
-        """Copy outputs, given values and guard zones back to the arena."""
+    def handle(self, request: dict[str, Any]) -> None:
+        """Do what the request's ``do`` says, one of this session's own words."""
         ...
 
 
@@ -53,6 +57,10 @@ class LaunchRefused(Exception):
     """The runtime refused to load or launch a kernel; the text is for the proposer."""
 
 
+class RunnerBroken(Exception):
+    """The runner itself cannot work, whatever the candidate: told as broken infrastructure."""
+
+
 def serve(connection: Connection, maker: SessionMaker) -> None:
     """Serve requests until the connection closes. Never returns to forked code.
 
@@ -62,6 +70,9 @@ def serve(connection: Connection, maker: SessionMaker) -> None:
         _serve(connection, maker)
     except (EOFError, ConnectionError):
         pass
+    except RunnerBroken as error:
+        with contextlib.suppress(OSError):
+            connection.send_bytes(json.dumps({"broken": str(error)[:4000]}).encode())
     except Exception as error:  # noqa: BLE001 - the sandbox border
         with contextlib.suppress(OSError):
             _refuse(connection, f"the runner failed: {type(error).__name__}: {error}")
@@ -85,12 +96,11 @@ def _serve(connection: Connection, maker: SessionMaker) -> None:
                 connection.send_bytes(b"{}")
             request = connection.recv_bytes()
             if request == GO:
-                connection.send_bytes(b"ok %.3f" % session.go())
+                connection.send_bytes(_told(session.go()))
             elif request == NOOP:
-                session.noop()
-                connection.send_bytes(b"ok 0")
+                connection.send_bytes(_told(session.noop()))
             else:
-                _answer(session, json.loads(request))
+                session.handle(json.loads(request))
                 connection.send_bytes(b"{}")
         except LaunchRefused as refusal:
             _refuse(connection, str(refusal))
@@ -98,14 +108,8 @@ def _serve(connection: Connection, maker: SessionMaker) -> None:
                 return
 
 
-def _answer(session: Session, request: dict[str, Any]) -> None:
-    match request["do"]:
-        case "prepare":
-            session.prepare(int(request["poison"]))
-        case "export":
-            session.export()
-        case other:
-            raise LaunchRefused(f"unknown request {other!r}")
+def _told(run: Run) -> bytes:
+    return b"%s %.3f" % (b"ok" if run.ahead else b"late", run.device_us)
 
 
 def _silence() -> None:

@@ -20,7 +20,7 @@ import torch
 from kforge.eval import confinement
 from kforge.eval.arena import GUARD_BYTES, GUARD_PATTERN, Arena, Slot
 from kforge.eval.library_ops import LIBRARY_OPS
-from kforge.eval.runner_main import LaunchRefused, serve
+from kforge.eval.runner_main import LaunchRefused, Run, serve
 from kforge.eval.sycl_runtime import import_dpctl, load_shim, take_text, wheel_prefix
 from kforge.types import DTYPE_BYTES
 
@@ -209,7 +209,17 @@ class SyclSession:
                 body[:] = poison
         self._flush += 1  # reads and writes more than the last-level cache holds
 
-    def go(self) -> float:
+    def handle(self, request: dict[str, Any]) -> None:
+        """``prepare`` before a run, ``export`` after it."""
+        match request["do"]:
+            case "prepare":
+                self.prepare(int(request["poison"]))
+            case "export":
+                self.export()
+            case other:
+                raise LaunchRefused(f"unknown request {other!r}")
+
+    def go(self) -> Run:
         """Run every step in order and wait; device microseconds summed over launches."""
         for storage in self._plan["storages"]:
             if storage["role"] == "zeros":
@@ -217,11 +227,12 @@ class SyclSession:
         for step in self._steps:
             step()
         self._wait()
-        return float(sum(step.device_us() for step in self._steps if isinstance(step, _Launch)))
+        return Run(sum(step.device_us() for step in self._steps if isinstance(step, _Launch)))
 
-    def noop(self) -> None:
+    def noop(self) -> Run:
         """Wait for an empty queue."""
         self._wait()
+        return Run(0.0)
 
     def export(self) -> None:
         """Copy outputs, given values as found now, and all guard zones to the arena."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kforge.clock import Clock
 from kforge.errors import TaskError
-from kforge.eval.contender import Contender
+from kforge.eval.contender import Challenger
 from kforge.eval.inputs import TRIALS, Distribution
 from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage
@@ -18,7 +18,7 @@ from kforge.types import Precision
 
 def run_trials(
     bench: Workbench,
-    contender: Contender,
+    contender: Challenger,
     precision: Precision,
     *,
     clock: Clock,
@@ -40,11 +40,8 @@ def run_trials(
 
     def run_once(draw: Draw) -> list[Tensor]:
         given = draw.given(bench.state_names)
-        contender.give(given)
         with stage:
-            contender.client.prepare(secret.choice(POISONS), protocol.copy_limit_s)
-            contender.client.go(clock, stage.run_limit_s)
-            contender.client.export(protocol.copy_limit_s)
+            contender.run_once(given, secret.choice(POISONS), clock, protocol)
         stage.require_undamaged(contender, given)
         return contender.snapshot()
 

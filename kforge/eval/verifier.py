@@ -8,22 +8,17 @@ outputs of secretly chosen timed samples are verified after the runner is gone.
 
 from __future__ import annotations
 
-import json
 import math
-import multiprocessing
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kforge.clock import Clock
 from kforge.data.tasks.loader import LoadedTask
-from kforge.eval import baseline
-from kforge.eval.arena import lay_out
-from kforge.eval.bench import BaselineRunner, Benchmark
-from kforge.eval.contender import Contender, given_bytes
+from kforge.eval.contender import Challenger
 from kforge.eval.protocol import Protocol
 from kforge.eval.rejection import Stop
-from kforge.eval.runner_client import RunnerClient
+from kforge.eval.rig import RIGS, Instruments
 from kforge.eval.trials import run_trials
 from kforge.eval.workbench import Workbench
 from kforge.types import (
@@ -35,7 +30,6 @@ from kforge.types import (
     TaskDescription,
     Verdict,
     WorkloadResult,
-    WorkloadSpec,
 )
 
 
@@ -46,8 +40,8 @@ class Verifier:
         loaded: the task, run only in this trusted process.
         description: its shapes.
         device: where candidates run.
-        job: what every runner is told: shim, threads, flush_bytes, task, size, user_dir.
-        clock: the only clock that scores.
+        job: what every runner is told; its rig says what that must hold.
+        clock: the verifier's own.
         seeds: secret seeds, fresh at every call.
         protocol: limits and sample counts.
     """
@@ -58,23 +52,17 @@ class Verifier:
         description: TaskDescription,
         device: DeviceInfo,
         *,
-        job: dict[str, Any],
+        job: Mapping[str, Any],
         clock: Clock,
         seeds: Callable[[], int],
         protocol: Protocol,
     ) -> None:
-        self._device, self._job, self._clock = device, job, clock
-        self._protocol = protocol
-        self._secret = random.Random(seeds())
+        self._instruments = Instruments(device, job, clock, protocol, random.Random(seeds()))
+        self._rig = RIGS[device.language](self._instruments)
         self._benches = [
-            Workbench(workload, spec, seeds)
+            Workbench(workload, spec, seeds, self._rig.torch_device)
             for workload, spec in zip(loaded.workloads, description.workloads, strict=True)
         ]
-        # Runners fork from a process that has torch loaded and has never seen a reference or a seed.
-        self._warm = multiprocessing.get_context("forkserver")
-        self._warm.set_forkserver_preload(["torch", "numpy", "kforge.eval.runner_sycl"])
-        self._spawn = multiprocessing.get_context("spawn")
-        self._baselines: dict[str, BaselineRunner] = {}
 
     def measure(
         self, built: Built, precision: Precision, on_stage: Callable[[str], None]
@@ -86,24 +74,31 @@ class Verifier:
             precision: the candidate's declared precision.
             on_stage: hears "check" and "bench" before each begins, and may wait.
         """
-        contenders: list[Contender] = []
+        tools = self._instruments
+        contenders: list[Challenger] = []
         try:
             on_stage("check")
             checks: list[tuple[float, bool]] = []
             for bench in self._benches:
-                contender = self._start(built, bench.spec)
+                contender = self._rig.start(built, bench.spec, precision)
                 contenders.append(contender)
-                checks.append(run_trials(bench, contender, precision, **self._instruments()))
-            baselines = [self._baseline(bench) for bench in self._benches]
+                checks.append(
+                    run_trials(
+                        bench,
+                        contender,
+                        precision,
+                        clock=tools.clock,
+                        protocol=tools.protocol,
+                        secret=tools.secret,
+                    )
+                )
+            for bench in self._benches:
+                self._rig.ready(bench)
             on_stage("bench")
             return _passed(
                 [
-                    Benchmark(bench, contender, eager, on_cpu=self._device.is_cpu, **self._instruments()).run(
-                        precision, checked
-                    )
-                    for bench, contender, eager, checked in zip(
-                        self._benches, contenders, baselines, checks, strict=True
-                    )
+                    self._rig.benchmark(bench, contender, precision, checked)
+                    for bench, contender, checked in zip(self._benches, contenders, checks, strict=True)
                 ]
             )
         except Stop as stop:
@@ -114,31 +109,7 @@ class Verifier:
 
     def close(self) -> None:
         """End the baseline processes."""
-        for entry in self._baselines.values():
-            entry.client.close()
-        self._baselines.clear()
-
-    def _instruments(self) -> dict[str, Any]:
-        return {"clock": self._clock, "protocol": self._protocol, "secret": self._secret}
-
-    def _start(self, built: Built, spec: WorkloadSpec) -> Contender:
-        plan = json.loads(built.plans[spec.name])
-        return Contender(self._warm, plan, built.module_path, self._device, self._job)
-
-    def _baseline(self, bench: Workbench) -> BaselineRunner:
-        name = bench.spec.name
-        if name not in self._baselines:
-            layout = lay_out(given_bytes(bench.draw("own").given(bench.state_names)), [], 0)
-            job = {
-                **self._job,
-                "workload": name,
-                "state_names": bench.state_names,
-                "given": [[s.offset, s.size] for s in layout.given],
-            }
-            client = RunnerClient(self._spawn, baseline.run, job, layout.size)
-            client.wait_loaded(self._protocol.load_limit_s)
-            self._baselines[name] = BaselineRunner(client, layout.given)
-        return self._baselines[name]
+        self._rig.close()
 
 
 def _passed(results: Sequence[WorkloadResult]) -> Passed:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +21,7 @@ from kforge.clock import SystemClock, secret_seed
 from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, KforgeError, UsageError
 from kforge.eval import confinement
-from kforge.types import Built, DeviceInfo, Outcome, Precision, StageSeconds, TaskDescription
+from kforge.types import Built, DeviceInfo, Language, Outcome, Precision, StageSeconds, TaskDescription
 
 PR_SET_DUMPABLE = 4
 FLUSH_FACTOR = 2
@@ -94,19 +95,12 @@ class Worker:
 
     def _open(self, request: dict[str, Any]) -> None:
         from kforge.eval.protocol import DEFAULT_PROTOCOL
-        from kforge.eval.sycl_runtime import ensure_shim
         from kforge.eval.verifier import Verifier
 
         loaded, description = self._load(request)
         device = from_json(DeviceInfo, json.dumps(request["device"]))
-        job = {
-            "shim": str(ensure_shim(Path(request["cache_dir"]))),
-            "threads": os.cpu_count() or 1,
-            "flush_bytes": FLUSH_FACTOR * last_level_cache_bytes(),
-            "task": request["task"],
-            "size": request["size"],
-            "user_dir": request["user_dir"],
-        }
+        prepared = PREPARATIONS[device.language](Path(request["cache_dir"]), device)
+        job = prepared | {"task": request["task"], "size": request["size"], "user_dir": request["user_dir"]}
         self._verifier = Verifier(
             loaded, description, device,
             job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
@@ -134,6 +128,34 @@ class Worker:
             check=bench_start - marks["start"], bench=end - bench_start, total=end - marks["start"]
         )
         self.answer(result={"outcome": to_dict(outcome, Outcome), "seconds": to_dict(seconds)})
+
+
+def _prepare_sycl(cache_dir: Path, device: DeviceInfo) -> dict[str, Any]:
+    """What SYCL runners and the eager baseline beside them are told."""
+    from kforge.eval.sycl_runtime import ensure_shim
+
+    return {
+        "shim": str(ensure_shim(cache_dir)),
+        "threads": os.cpu_count() or 1,
+        "flush_bytes": FLUSH_FACTOR * last_level_cache_bytes(),
+    }
+
+
+def _prepare_cuda(cache_dir: Path, device: DeviceInfo) -> dict[str, Any]:
+    """What CUDA runners and baselines are told; compilers of the baseline keep their caches in ours."""
+    from kforge.eval.cuda_trusted import trusted_module
+
+    for name, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
+        os.environ.setdefault(name, str(cache_dir / folder))
+    os.environ["CUDA_CACHE_DISABLE"] = "1"
+    index = int(device.selector.partition(":")[2] or 0)
+    return {"trusted": str(trusted_module(cache_dir, device.arch)), "device_index": index}
+
+
+PREPARATIONS: Mapping[Language, Callable[[Path, DeviceInfo], dict[str, Any]]] = {
+    "sycl": _prepare_sycl,
+    "cuda": _prepare_cuda,
+}
 
 
 def last_level_cache_bytes() -> int:

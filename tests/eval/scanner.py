@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from kforge.eval.arena import Arena
-from kforge.eval.runner_main import serve
+from kforge.eval.runner_main import Run, serve
 from kforge.eval.runner_sycl import SyclSession, _Launch
 
 LARGEST_RANGE_BYTES = 1 << 30
@@ -31,7 +31,7 @@ class ScanningSession(SyclSession):
         super().__init__(job, arena)
         self._needles: list[list[int]] = job["needles"]
 
-    def go(self) -> float:
+    def go(self) -> Run:
         """Scan for needle number 0, 1, ... on successive calls; the "device time" is the number of hits."""
         masked, mask = self._needles.pop(0)
         (step,) = self._steps
@@ -45,7 +45,7 @@ class ScanningSession(SyclSession):
             step()
             self._wait()
             step.device_us()
-        return float(hits[0])
+        return Run(float(hits[0]))
 
 
 def own_memory() -> list[tuple[int, int]]:

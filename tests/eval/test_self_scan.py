@@ -95,7 +95,7 @@ def test_a_kernel_that_scans_its_process_finds_the_input_and_no_reference(
         contender.client.wait_loaded(60.0)
         contender.give(given)
         contender.client.prepare(0xA5, 60.0)
-        hits = {name: contender.client.go(SystemClock(), 120.0)[1] for name in sought}
+        hits = {name: contender.client.go(SystemClock(), 120.0).device_us for name in sought}
     finally:
         contender.client.close()
     assert hits["input"] >= 2  # the arena's copy and the runner's: the scan does see memory

@@ -1,0 +1,263 @@
+"""The bench stage on a CUDA device: candidate, eager and torch.compile alternate on the same fresh values.
+
+The time is the device's, between events, everything enqueued ahead, L2 flushed and persisting lines reset.
+Device code can forge event times, so the verifier's own clock stands beside it: many runs in one request
+against the same request with nothing in it. Where the two disagree the result is Suspect.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from kforge.clock import Clock
+from kforge.eval.contender_cuda import CudaClient, CudaContender
+from kforge.eval.inputs import TRIALS
+from kforge.eval.precision_policy import Policy, policy_of
+from kforge.eval.protocol import POISONS, Protocol
+from kforge.eval.rejection import Stage, Stop
+from kforge.eval.runner_client import RunnerRefused, Sample
+from kforge.eval.samples import ratio_interval, summarise, verdict
+from kforge.eval.workbench import Workbench
+from kforge.types import Precision, Suspect, Unstable, WorkloadResult
+
+MAX_LATE = 20
+# A verifier's wall time per run may exceed the events' by this share and these microseconds.
+WALL_SHARE, WALL_SLACK_US = 0.2, 4.0
+WITNESS_US = 20_000.0
+WITNESS_RUNS = (4, 100)
+PENDING_STEPS = 500
+
+
+@dataclass(slots=True)
+class CudaBaseline:
+    """The baselines' process.
+
+    Attributes:
+        places: where each given value lies, as typed views of its memory, made at the first ``give``.
+        compiled: None before torch.compile was tried under a policy, then whether it works.
+    """
+
+    client: CudaClient
+    slots: Sequence[tuple[int, int]]
+    compiled: dict[Policy, bool] = field(default_factory=dict)
+
+    def give(self, values: Sequence[Tensor]) -> None:
+        """Write this sample's values."""
+        for (offset, size), value in zip(self.slots, values, strict=True):
+            if value.numel():
+                flat = self.client.bytes[offset : offset + size].view(value.dtype)
+                flat.as_strided(value.shape, value.stride(), flat.storage_offset()).copy_(value)
+
+    def choose(self, what: str, policy: Policy, limit_s: float, *, warm: bool) -> None:
+        """Say what the next ``go`` runs."""
+        self.client.ask({"do": "choose", "what": what, "policy": policy, "warm": warm}, limit_s)
+
+    def compile(self, policy: Policy, limit_s: float) -> bool:
+        """Whether torch.compile works for this module under a policy; compiles at the first call."""
+        if policy not in self.compiled:
+            try:
+                self.choose("compiled", policy, limit_s, warm=True)
+                self.compiled[policy] = True
+            except RunnerRefused:
+                self.compiled[policy] = False
+        return self.compiled[policy]
+
+
+class CudaBenchmark:
+    """Times one checked candidate on one workload."""
+
+    def __init__(
+        self,
+        bench: Workbench,
+        contender: CudaContender,
+        baseline: CudaBaseline,
+        *,
+        clock: Clock,
+        protocol: Protocol,
+        secret: random.Random,
+    ) -> None:
+        self._bench, self._contender, self._baseline = bench, contender, baseline
+        self._clock, self._protocol, self._secret = clock, protocol, secret
+        self._stage = Stage(bench.spec.name, "bench", protocol)
+        self._candidate_us: list[float] = []
+        self._baseline_us: dict[str, list[float]] = {"eager": []}
+        self._checked = 0
+
+    def run(self, precision: Precision, checked: tuple[float, bool]) -> WorkloadResult:
+        """Sample; outputs of secretly chosen samples are verified; then the wall clock is the witness.
+
+        Args:
+            precision: the candidate's declared precision, which is also the baselines' policy.
+            checked: worst error and KernelBench verdict of the check stage.
+
+        Raises:
+            Stop: a timed output was wrong, the runner failed, the clocks disagree, or nothing settled.
+        """
+        self._policy = policy_of(precision)
+        self._warm_up()
+        worst, kb = self._sample(precision, *checked)
+        wall_us = self._witness()
+        return self._result(worst, kb, wall_us)
+
+    def _warm_up(self) -> None:
+        draw = self._bench.draw("own")
+        given = draw.given(self._bench.state_names)
+        limit_s = self._protocol.baseline_limit_s
+        self._baseline.give(given)
+        torch.cuda.synchronize()
+        self._baseline.choose("eager", self._policy, limit_s, warm=True)
+        if self._baseline.compile(self._policy, limit_s):
+            self._baseline_us["compiled"] = []
+        with self._stage:
+            self._contender.prepare(given, POISONS[0])
+            spent_us, runs = 0.0, 0
+            while runs < self._protocol.warm_up_runs or spent_us < self._protocol.warm_up_us:
+                spent_us += self._go().wall_us
+                runs += 1
+
+    def _go(self) -> Sample:
+        return self._contender.client.go(self._clock, self._stage.run_limit_s)
+
+    def _sample(self, precision: Precision, worst: float, kb: bool) -> tuple[float, bool]:
+        verified = set(
+            self._secret.sample(range(self._protocol.min_samples), self._protocol.verified_samples)
+        )
+        deadline, late = self._clock.monotonic() + self._protocol.bench_budget_s, 0
+        while not self._enough(deadline):
+            number = len(self._candidate_us)
+            draw = self._bench.draw("own")
+            given = draw.given(self._bench.state_names)
+            self._stage.trial = number
+            with self._stage:
+                self._contender.prepare(given, self._secret.choice(POISONS))
+            self._baseline.give(given)
+            torch.cuda.synchronize()
+            # The order alternates, so that neither side always runs on the clocks the other left.
+            first = self._baseline_samples() if number % 2 else {}
+            with self._stage:
+                sample = self._go()
+            times = first or self._baseline_samples()
+            if not sample.ahead or times is None:
+                late += 1
+                self._require_ahead(late)
+                continue
+            self._candidate_us.append(sample.device_us)
+            for name, us in times.items():
+                self._baseline_us[name].append(us)
+            if number in verified:
+                outputs = self._outputs(given)
+                # The reference lives in this process and context only; the runner maps neither.
+                found = self._stage.require_correct(self._bench, outputs, draw, precision)
+                if found is not None:
+                    worst, kb = max(worst, found[0]), kb and found[1]
+                self._checked += 1
+        return worst, kb
+
+    def _outputs(self, given: Sequence[Tensor]) -> list[Tensor]:
+        with self._stage:
+            self._contender.collect(self._protocol)
+        self._stage.require_undamaged(self._contender, given)
+        return self._contender.snapshot()
+
+    def _require_ahead(self, late: int) -> None:
+        if late > MAX_LATE:
+            raise Stop(
+                Unstable(
+                    f"{late} samples were discarded because the host could not enqueue the plan ahead of the "
+                    "device: launch fewer kernels",
+                    1.0,
+                )
+            )
+
+    def _baseline_samples(self) -> dict[str, float] | None:
+        times: dict[str, float] = {}
+        for name in self._baseline_us:
+            self._baseline.choose(name, self._policy, self._protocol.baseline_limit_s, warm=False)
+            sample = self._baseline.client.go(self._clock, self._protocol.baseline_limit_s)
+            if not sample.ahead:
+                return None
+            times[name] = sample.device_us
+        return times
+
+    def _enough(self, deadline: float) -> bool:
+        n = len(self._candidate_us)
+        if n < self._protocol.min_samples:
+            return False
+        if n >= self._protocol.max_samples or self._clock.monotonic() > deadline:
+            return True
+        return all(
+            (s.ci_high_us - s.ci_low_us) / 2 < self._protocol.ci_target * s.median_us
+            for s in map(summarise, (self._candidate_us, *self._baseline_us.values()))
+        )
+
+    # ------------------------------------------------------------------------------------- witness
+
+    def _witness(self) -> float:
+        """Wall microseconds per run by our own clock.
+
+        Raises:
+            Stop: Suspect, where the events claim much less.
+        """
+        device_us = summarise(self._candidate_us).median_us
+        low, high = WITNESS_RUNS
+        pending = max(1, PENDING_STEPS // (self._contender.steps + 2))
+        runs = min(max(low, min(high, int(WITNESS_US / max(device_us, 1.0)))), pending)
+        for _ in range(2):  # a host that fell behind once makes the wall longer, never shorter
+            wall_us = self._slope(runs)
+            if wall_us <= device_us * (1 + WALL_SHARE) + WALL_SLACK_US:
+                return wall_us
+        raise Stop(
+            Suspect(
+                f"the device's clock says {device_us:.1f} us, the verifier's {wall_us:.1f} us per run "
+                f"over {runs} runs",
+                f"events {device_us:.3f} us, wall {wall_us:.3f} us",
+            )
+        )
+
+    def _slope(self, runs: int) -> float:
+        walls = []
+        for empty in (True, False):
+            started = self._clock.monotonic()
+            with self._stage:
+                request = {"do": "burst", "runs": runs, "empty": empty}
+                self._contender.client.ask(request, self._stage.run_limit_s)
+            walls.append(self._clock.monotonic() - started)
+        return (walls[1] - walls[0]) * 1e6 / runs
+
+    # -------------------------------------------------------------------------------------- result
+
+    def _result(self, worst: float, kb: bool, wall_us: float) -> WorkloadResult:
+        with self._stage:
+            floor = self._contender.client.noop(self._clock, self._stage.run_limit_s).device_us
+        candidate = self._candidate_us
+        speedup, low, high = ratio_interval(self._baseline_us["eager"], candidate)
+        stats = summarise(candidate)
+        if high - low > self._protocol.unstable_width * speedup:
+            reason = f"after {stats.n} samples the speedup is only known to lie in {low:.2f}..{high:.2f}"
+            raise Stop(Unstable(reason, stats.noise))
+        compiled = self._baseline_us.get("compiled")
+        against = ratio_interval(compiled, candidate) if compiled else None
+        return WorkloadResult(
+            workload=self._bench.spec.name,
+            candidate=stats,
+            baseline=summarise(self._baseline_us["eager"]),
+            floor_us=floor,
+            device_us=stats.median_us,
+            speedup=speedup,
+            speedup_low=low,
+            speedup_high=high,
+            # The clock's floor is in both times, so it pulls a ratio towards 1 and flatters nobody.
+            verdict=verdict(low, high, 0.0, stats.median_us),
+            trials=len(TRIALS),
+            timed_outputs_checked=self._checked,
+            max_error=worst,
+            kb_correct=kb,
+            wall_us=wall_us,
+            compiled=summarise(compiled) if compiled else None,
+            compiled_speedup=against,
+        )

@@ -1,0 +1,265 @@
+"""The trusted runner for CUDA: owns every buffer and launch of one sealed candidate, in a disposable process.
+
+It allocates one stretch of device memory and exports it; the verifier writes inputs into it, poisons the
+rest, and reads outputs out of it. Nothing of the verifier is ever mapped here: no reference, seed, tolerance.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from kforge.eval import confinement, cuda_driver
+from kforge.eval.arena import Arena, Slot
+from kforge.eval.cuda_clock import DeviceClock
+from kforge.eval.cuda_driver import CudaFailed
+from kforge.eval.cuda_launch import CudaLaunch
+from kforge.eval.cuda_layout import lay_out_plan
+from kforge.eval.cuda_schedule import Place, schedule
+from kforge.eval.library_ops import LIBRARY_OPS
+from kforge.eval.precision_policy import apply_policy
+from kforge.eval.runner_main import LaunchRefused, Run, RunnerBroken, serve
+from kforge.types import DTYPE_BYTES
+
+_SYSTEM_PATHS = (
+    "/usr", "/lib", "/lib64", "/opt", "/etc/ld.so.cache", "/etc/nvidia", "/sys", "/proc", "/dev/urandom",
+)  # fmt: skip
+
+Given = TypeVar("Given")
+
+
+def run(connection: Connection) -> None:
+    """Entry point of the runner process."""
+    os.setsid()
+    confinement.close_descriptors([connection.fileno()])
+    serve(connection, CudaSession)
+
+
+def confine(readable: Iterable[str]) -> dict[str, bool]:
+    """Every layer a CUDA runner gets, before the driver starts threads, which inherit them.
+
+    No limit on address space or file size: the driver reserves more of both than it uses.
+
+    Returns:
+        Which layers the kernel took.
+    """
+    confinement.die_first()
+    confinement.set_limits()
+    torch_home = Path(torch.__file__).resolve().parent.parent
+    read = [sys.prefix, sys.base_prefix, str(torch_home), *_SYSTEM_PATHS, *readable]
+    cards = [f"/dev/{name}" for name in os.listdir("/dev") if name.startswith("nvidia")]
+    taken = {
+        "single_thread": len(os.listdir("/proc/self/task")) == 1,
+        "network_namespace": confinement.leave_namespaces(network=True, processes=False),
+        "no_capabilities": confinement.drop_capabilities(),
+        "landlock": confinement.restrict_files(read, ["/dev/null", *cards]),
+    }
+    confinement.die_with_parent(os.getppid())
+    return taken | {"seccomp": confinement.forbid_reaching_out()}
+
+
+class CudaSession:
+    """One candidate on one CUDA device."""
+
+    def __init__(self, job: dict[str, Any], arena: Arena) -> None:
+        modules = [str(Path(job[name]).parent) for name in ("module", "trusted")]
+        bindings = str(Path(cuda_driver.driver().__file__).resolve().parent.parent.parent)
+        self.layers = confine([*modules, bindings])
+        try:
+            self._device = cuda_driver.use_device(int(job["device_index"]))
+            self._clock = DeviceClock(self._device, Path(job["trusted"]).read_bytes())
+        except (CudaFailed, RuntimeError) as error:
+            raise RunnerBroken(f"the CUDA device cannot be used: {error}") from error
+        torch.set_grad_enabled(False)
+        apply_policy(job["precision"])
+        self._plan: dict[str, Any] = job["plan"]["plan"]
+        self._by_id = {tensor["id"]: tensor for tensor in self._plan["tensors"]}
+        self._moving = frozenset(
+            t["id"] for t in self._plan["tensors"] if self._plan["storages"][t["storage"]]["role"] == "op"
+        )
+        self._moved: dict[int, int] = {}  # storage of an operator's result to its address in this run
+        self._tensors: dict[int, torch.Tensor] = {}
+        self._allocate(arena)
+        self._bind(job)
+
+    def _allocate(self, arena: Arena) -> None:
+        outputs = [self._by_id[i]["storage"] for i in self._plan["outputs"]]
+        self._layout = lay_out_plan(self._plan["storages"], outputs)
+        try:
+            self._memory = cuda_driver.allocate(self._layout.size)
+        except CudaFailed as error:
+            raise LaunchRefused(f"no memory for the plan's buffers: {error}") from error
+        arena.view(Slot(0, cuda_driver.IPC_HANDLE_BYTES))[:] = cuda_driver.export_memory(self._memory)
+        self._bytes = self._memory.bytes(self._device)
+        for tensor in self._plan["tensors"]:
+            if tensor["id"] not in self._moving:
+                self._tensors[tensor["id"]] = self._view(self._storage_bytes(tensor["storage"]), tensor)
+
+    def _storage_bytes(self, storage: int) -> torch.Tensor:
+        begin = self._layout.offsets[storage]
+        return self._bytes[begin : begin + int(self._plan["storages"][storage]["bytes"])]
+
+    @staticmethod
+    def _view(memory: torch.Tensor, tensor: Mapping[str, Any]) -> torch.Tensor:
+        dtype: torch.dtype = getattr(torch, tensor["dtype"])
+        if memory.numel() == 0:
+            return torch.empty(tensor["shape"], dtype=dtype, device=memory.device)
+        usable = memory[: memory.numel() - memory.numel() % dtype.itemsize].view(dtype)
+        base = usable.storage_offset()
+        return usable.as_strided(tensor["shape"], tensor["strides"], base + int(tensor["offset"]))
+
+    def _bind(self, job: Mapping[str, Any]) -> None:
+        try:
+            # Kept here: a module that nobody holds would be unloaded under its kernels.
+            self._module = cuda_driver.load_module(Path(job["module"]).read_bytes())
+            names = {s["kernel"] for s in self._plan["steps"] if s["kind"] == "launch"}
+            kernels = {name: cuda_driver.kernel_of(self._module, name) for name in sorted(names)}
+        except CudaFailed as error:
+            raise LaunchRefused(str(error)) from error
+        arguments = iter(job["plan"]["launches"])
+        self._steps: list[Callable[[torch.cuda.Stream], None]] = []
+        for step in self._plan["steps"]:
+            if step["kind"] == "launch":
+                launch = CudaLaunch(
+                    kernels[step["kernel"]], step, next(arguments),
+                    address_of=self._address, moving=self._moving, sm_count=int(job["sm_count"]),
+                )  # fmt: skip
+                self._steps.append(lambda stream, launch=launch: launch.submit(stream.cuda_stream))  # type: ignore[misc]
+            else:
+                self._steps.append(self._torch_step(step))
+        self._places: tuple[Place, ...] = schedule(self._plan["steps"])
+        others = max((place.stream for place in self._places), default=0)
+        self._streams = [self._clock.stream] + [torch.cuda.Stream(self._device) for _ in range(others)]  # type: ignore[no-untyped-call]
+        self._begun = self._event()
+        self._ended = {n: self._event() for n, place in enumerate(self._places) if place.signals}
+
+    @staticmethod
+    def _event() -> torch.cuda.Event:
+        return torch.cuda.Event()  # type: ignore[no-untyped-call]
+
+    def _address(self, tensor: int) -> int:
+        described = self._by_id[tensor]
+        storage = described["storage"]
+        if tensor in self._moving:
+            base = self._moved[storage]
+        else:
+            base = self._memory.address + self._layout.offsets[storage]
+        return base + int(described["offset"]) * DTYPE_BYTES[described["dtype"]]
+
+    # --------------------------------------------------------------------------------------- steps
+
+    def _torch_step(self, step: Mapping[str, Any]) -> Callable[[torch.cuda.Stream], None]:
+        match step["kind"]:
+            case "op":
+                return lambda _stream: self._run_op(step)
+            case "memset":
+                return lambda _stream: self._memset(step)
+            case "copy":
+                return lambda _stream: self._copy(step)
+            case other:
+                raise LaunchRefused(f"unknown step {other!r}")
+
+    def _run_op(self, step: Mapping[str, Any]) -> None:
+        args = [self._op_argument(a) for a in step["args"]]
+        kwargs = {name: self._op_argument(a) for name, a in step["kwargs"].items()}
+        try:
+            result: torch.Tensor = LIBRARY_OPS[step["name"]](*args, **kwargs).contiguous()
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise LaunchRefused(f"library operator {step['name']}: {error}") from error
+        made = self._by_id[step["out"]]
+        if list(result.shape) != list(made["shape"]):
+            raise LaunchRefused(f"library operator {step['name']} gave shape {tuple(result.shape)}")
+        self._moved[made["storage"]] = result.data_ptr()
+        flat = result.view(-1)
+        for tensor in self._plan["tensors"]:
+            if tensor["storage"] == made["storage"]:
+                typed = flat.view(torch.uint8).view(getattr(torch, tensor["dtype"]))
+                self._tensors[tensor["id"]] = typed.as_strided(
+                    tensor["shape"], tensor["strides"], tensor["offset"]
+                )
+
+    def _op_argument(self, argument: Any) -> Any:  # noqa: ANN401
+        return self._tensors[argument["id"]] if isinstance(argument, dict) else argument
+
+    def _memset(self, step: Mapping[str, Any]) -> None:
+        tensor = self._tensors[step["tensor"]].reshape(-1)[step["start"] : step["stop"]]
+        tensor.view(torch.uint8).fill_(step["value"])
+
+    def _copy(self, step: Mapping[str, Any]) -> None:
+        self._tensors[step["dst"]].copy_(self._tensors[step["src"]])
+
+    def _submit(self) -> None:
+        """Enqueue the whole plan: zeroed buffers first, then every step on its stream."""
+        for storage in self._plan["storages"]:
+            if storage["role"] == "zeros":
+                self._storage_bytes(storage["id"]).zero_()
+        main = self._streams[0]
+        if len(self._streams) > 1:
+            self._begun.record(main)
+            for stream in self._streams[1:]:
+                stream.wait_event(self._begun)
+        for number, place in enumerate(self._places):
+            self._submit_step(number, place)
+        for number, place in enumerate(self._places):
+            if place.signals and place.stream:
+                main.wait_event(self._ended[number])
+
+    def _submit_step(self, number: int, place: Place) -> None:
+        stream = self._streams[place.stream]
+        for needed in place.waits:
+            stream.wait_event(self._ended[needed])
+        if place.stream:
+            with torch.cuda.stream(stream):
+                self._steps[number](stream)
+        else:
+            self._steps[number](stream)
+        if place.signals:
+            self._ended[number].record(stream)
+
+    # ------------------------------------------------------------------------------------- session
+
+    def go(self) -> Run:
+        """One timed run."""
+        return self._guarded(lambda: self._clock.timed(self._submit))
+
+    def noop(self) -> Run:
+        """What ``go`` does for an empty plan."""
+        return self._guarded(lambda: self._clock.timed(lambda: None))
+
+    def handle(self, request: dict[str, Any]) -> None:
+        """``run`` without a clock, ``burst`` of several runs, ``export`` of operators' outputs."""
+        match request["do"]:
+            case "run":
+                self._guarded(lambda: self._clock.plain(self._submit))
+            case "burst":
+                submit = None if request["empty"] else self._submit
+                self._guarded(lambda: self._clock.burst(submit, int(request["runs"])))
+            case "export":
+                self._guarded(self._export)
+            case other:
+                raise LaunchRefused(f"unknown request {other!r}")
+
+    def _export(self) -> None:
+        """Copy outputs that a library operator allocated to their place in the exported memory."""
+        for tensor in self._plan["outputs"]:
+            if tensor in self._moving:
+                made = self._by_id[tensor]
+                whole = next(t for t in self._plan["tensors"] if t["storage"] == made["storage"])
+                source = self._tensors[whole["id"]].reshape(-1).view(torch.uint8)
+                self._storage_bytes(made["storage"]).copy_(source)
+        torch.cuda.synchronize(self._device)
+
+    @staticmethod
+    def _guarded(work: Callable[[], Given]) -> Given:
+        """Errors of the device are told as the candidate's: it alone ran here."""
+        try:
+            return work()
+        except (RuntimeError, CudaFailed) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise LaunchRefused(f"the device failed: {first}") from error
