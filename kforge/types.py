@@ -51,7 +51,10 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """One shape/dtype/distribution of a task as the plan sees it: names and shapes, no values."""
+    """One shape/dtype/distribution of a task as the plan sees it: names and shapes, no values.
+
+    ``flops`` are those of contractions (matrix products, convolutions, attention) in one forward call.
+    """
 
     name: str
     inputs: tuple[InputSpec, ...]
@@ -60,6 +63,7 @@ class WorkloadSpec:
     init: Mapping[str, object]
     outputs: tuple[TensorSpec, ...]
     returns_tuple: bool
+    flops: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,22 @@ class DeviceInfo:
     memory_bytes: int
     is_cpu: bool
     selector: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What a device was measured to do at best, in the session that measures candidates.
+
+    Attributes:
+        copy_bytes_per_s: a large device-to-device copy, bytes read plus bytes written.
+        ieee_flops: a large fp32 matrix product with TF32 off; the others with TF32, fp16 and bf16 operands.
+    """
+
+    copy_bytes_per_s: float
+    ieee_flops: float
+    tf32_flops: float
+    fp16_flops: float
+    bf16_flops: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +356,20 @@ class KernelFacts:
     atomics: float
     loop_depth: int
     loading_loops: int
+    resources: KernelResources | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelResources:
+    """What one kernel takes of an SM, as compiled: per thread and per block.
+
+    Attributes:
+        frame_bytes: stack per thread, where local arrays and spilled registers live.
+    """
+
+    registers: int
+    static_shared_bytes: int
+    frame_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +378,7 @@ class BuildFacts:
 
     kernels: tuple[KernelFacts, ...]
     code_bytes: int
-    evidence: Literal["spirv-static"] = "spirv-static"
+    evidence: Literal["spirv-static", "sass-static"] = "spirv-static"
 
 
 @dataclass(frozen=True, slots=True)

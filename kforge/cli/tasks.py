@@ -10,27 +10,87 @@ import typer
 from kforge.cli.options import JsonOption, SizeOption
 from kforge.cli.output import print_json
 
-app = typer.Typer(help="List, show and add tasks.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, show, add and pull tasks.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
-def list_command(as_json: JsonOption = False) -> None:
-    """List the embedded tasks and your own."""
+def list_command(
+    level: Annotated[
+        int | None, typer.Option("--level", metavar="N", help="Only KernelBench level N (1 to 4).")
+    ] = None,
+    pulled: Annotated[
+        bool, typer.Option("--pulled", help="Only tasks that `kforge tasks pull` brought.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the embedded tasks, your own, and those you pulled."""
     from kforge.config import places
     from kforge.data.tasks.registry import list_tasks
     from kforge.render import print_table
 
-    found = list_tasks(places().user_tasks)
+    here = places()
+    sets = here.cache / "tasks"
+    found = list_tasks(here.user_tasks, sets)
+    if level is not None:
+        found = [t for t in found if t.id.startswith(f"kb/L{level}/")]
+    if pulled:
+        found = [t for t in found if t.path.is_relative_to(sets)]
     if as_json:
         print_json(
             [
-                {"id": t.id, "title": t.title, "family": t.family, "sizes": list(t.sizes), "hash": t.hash}
+                {
+                    "id": t.id, "title": t.title, "family": t.family, "sizes": list(t.sizes),
+                    "hash": t.hash, "needs": list(t.needs), "pulled": t.path.is_relative_to(sets),
+                }
                 for t in found
             ]
-        )
+        )  # fmt: skip
         return
-    rows = [(t.id, t.title, t.family or "", " ".join(t.sizes)) for t in found]
+    rows = [
+        (t.id, t.title, t.family or "", f"needs {' and '.join(t.needs)}" if t.needs else " ".join(t.sizes))
+        for t in found
+    ]
     print_table(("task", "title", "family", "sizes"), rows)
+
+
+@app.command("pull")
+def pull_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="kernelbench or robust-kbench.")],
+    directory: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Take the files from a local checkout; no network."),
+    ] = None,
+    unpinned: Annotated[
+        bool, typer.Option("--unpinned", help="With --from: take files of another revision, too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a public task set at its pinned revision, checked file by file, into the cache."""
+    from kforge.config import places
+    from kforge.data.tasks.pull import pull, pull_from
+    from kforge.data.tasks.sources import SOURCES, source
+    from kforge.errors import UsageError
+
+    chosen = next((known for known in SOURCES if known == name), None)
+    if chosen is None:
+        raise UsageError(f"There is no task set {name!r}.", f"Use one of: {', '.join(SOURCES)}")
+    if unpinned and directory is None:
+        raise UsageError("--unpinned needs --from: a download is always the pinned one.", "Add --from DIR")
+    pinned = source(chosen)
+    root = places().cache / "tasks"
+    done = pull(pinned, root) if directory is None else pull_from(pinned, root, directory, unpinned)
+    if as_json:
+        print_json(
+            {
+                "name": name, "directory": str(done.directory), "files": done.files,
+                "pinned": done.pinned, "fresh": done.fresh,
+                "repository": pinned.repository, "revision": pinned.revision if done.pinned else None,
+            }
+        )  # fmt: skip
+        return
+    how = f"{pinned.repository} at {pinned.revision[:12]}" if done.pinned else "another revision, unpinned"
+    print(f"{name}: {done.files} files, {how}, {'now' if done.fresh else 'already'} in {done.directory}")
+    print("  next: kforge tasks list --pulled")
 
 
 @app.command("show")

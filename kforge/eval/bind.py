@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from kforge.eval.parameter_types import (
     ELEMENTS,
     SCALAR_BYTES,
+    ArrayType,
     LocalType,
     ParameterType,
     PointerType,
     ScalarParameter,
+    StructType,
+    TensorMapType,
+    alignment_bytes,
 )
 from kforge.eval.plan import (
+    ArrayArg,
     BoolArg,
     BoundArg,
+    BoundArray,
+    BoundField,
     BoundLocal,
     BoundPlan,
     BoundScalar,
+    BoundStruct,
     BoundTensor,
+    BoundTensorMap,
     CopyStep,
     FloatArg,
     IntArg,
@@ -31,7 +40,9 @@ from kforge.eval.plan import (
     OpStep,
     ScalarType,
     Step,
+    StructArg,
     TensorArg,
+    TensorMapArg,
     TypedArg,
 )
 from kforge.eval.signature import Signature, Signatures
@@ -68,7 +79,10 @@ def check_arguments(plan: LaunchPlan, signatures: Signatures) -> BoundPlan | Scr
                 bound = _bind(plan, step, _find(step, signatures))
                 _follow(plan, step, bound, written)
                 launched |= {
-                    plan.tensors[b.id].storage for b in bound if isinstance(b, BoundTensor) and b.writable
+                    plan.tensors[tensor].storage
+                    for arg in bound
+                    for tensor, writable in _given(arg)
+                    if writable
                 }
                 launches.append(bound)
             else:
@@ -102,7 +116,7 @@ def _find(step: LaunchStep, signatures: Signatures) -> Signature:
         names = ", ".join(signatures.kernels) or "none"
         why = "".join(f"; {reason}" for reason in list(signatures.skipped.values())[:3])
         raise _Refused("kernel_name", f"{what}: SOURCE has no such kernel; its kernels are: {names}{why}")
-    if len(step.grid) != found.dimensions:
+    if found.dimensions is not None and isinstance(step.grid, tuple) and len(step.grid) != found.dimensions:
         raise _Refused("grid", f"{what}: grid has {len(step.grid)} dimensions, the kernel is declared "
                        f"nd_range_kernel<{found.dimensions}>")  # fmt: skip
     if len(step.args) != len(found.parameters):
@@ -138,8 +152,72 @@ def _argument(plan: LaunchPlan, arg: LaunchArg, kind: ParameterType, what: str) 
             return BoundLocal(kind.form, arg.dtype, arg.count, arg.count * DTYPE_BYTES[arg.dtype])
         case ScalarParameter():
             return _scalar(arg, kind.type, what)
+        case TensorMapType() | StructType() | ArrayType():
+            return _composite(plan, arg, kind, what)
         case _:
             assert_never(kind)
+
+
+def _composite(
+    plan: LaunchPlan, arg: LaunchArg, kind: TensorMapType | StructType | ArrayType, what: str
+) -> BoundArg:
+    match kind, arg:
+        case TensorMapType(), TensorMapArg():
+            return _tensor_map(plan, arg, what)
+        case StructType(), StructArg():
+            return _struct(plan, arg, what)
+        case ArrayType(), ArrayArg():
+            return _array(plan, arg, kind, what)
+        case TensorMapType(), _:
+            wanted = "is a tensor map: pass k.tensor_map(...)"
+        case StructType(), _:
+            wanted = "is a struct: pass k.struct(...)"
+        case _:
+            wanted = "is an array: pass k.pointers([...]) or k.tensor_maps([...])"
+    raise _Refused("arguments", f"{what} {wanted}, not {_show(arg)}")
+
+
+def _tensor_map(plan: LaunchPlan, arg: TensorMapArg, what: str) -> BoundTensorMap:
+    storage = plan.storage_of(arg.id)
+    tensor = plan.tensors[arg.id]
+    start = tensor.offset * DTYPE_BYTES[tensor.dtype] + arg.map.offset_bytes
+    if start % 16 or storage.align % 16:
+        raise _Refused("alignment", f"{what}: a tensor map's memory must begin at a multiple of 16 bytes")
+    # Copies through a map of the task's own data can only be loads: stores are found by comparing afterwards.
+    return BoundTensorMap(arg.id, arg.map, writable=storage.role not in _READ_ONLY)
+
+
+def _struct(plan: LaunchPlan, arg: StructArg, what: str) -> BoundStruct:
+    """C layout: every member at a multiple of its own size, the whole padded to the widest."""
+    position, widest = 0, 1
+    fields: list[BoundField] = []
+    for member in arg.fields:
+        bound: BoundTensor | BoundScalar
+        if isinstance(member, TensorArg):
+            # What a pointer in a struct points to is not in the signature, so it may be written through.
+            bound, size = (
+                BoundTensor(member.id, writable=plan.storage_of(member.id).role not in _READ_ONLY),
+                8,
+            )
+        else:
+            bound, size = _scalar(member, member.type, what), SCALAR_BYTES[member.type]
+        position = -(-position // size) * size
+        fields.append(BoundField(position, bound))
+        position, widest = position + size, max(widest, size)
+    return BoundStruct(-(-position // widest) * widest, widest, tuple(fields))
+
+
+def _array(plan: LaunchPlan, arg: ArrayArg, kind: ArrayType, what: str) -> BoundArray:
+    wanted = "k.pointers([...])" if kind.form == "pointer" else "k.tensor_maps([...])"
+    items: list[BoundTensor | BoundTensorMap] = []
+    for item in arg.items:
+        if isinstance(item, TensorArg) and kind.element is not None:
+            items.append(_tensor(plan, item, kind.element, what))
+        elif isinstance(item, TensorMapArg) and kind.element is None:
+            items.append(_tensor_map(plan, item, what))
+        else:
+            raise _Refused("arguments", f"{what}: pass {wanted}")
+    return BoundArray(tuple(items))
 
 
 def _tensor(plan: LaunchPlan, arg: TensorArg, kind: PointerType, what: str) -> BoundTensor:
@@ -147,25 +225,40 @@ def _tensor(plan: LaunchPlan, arg: TensorArg, kind: PointerType, what: str) -> B
     if kind.element is not None and kind.element not in ELEMENTS[tensor.dtype]:
         raise _Refused("arguments", f"{what} gets a {tensor.dtype} tensor; the element types differ")
     start_bytes = tensor.offset * DTYPE_BYTES[tensor.dtype]
-    if kind.element is not None and kind.width > 1:
-        # A vector of three is laid out as four.
-        vector_bytes = SCALAR_BYTES[kind.element] * (4 if kind.width == 3 else kind.width)
-        if start_bytes % vector_bytes or storage.align % vector_bytes:
-            raise _Refused("alignment", f"{what} needs {vector_bytes}-byte alignment; the tensor starts at "
-                           f"byte {start_bytes} of memory aligned to {storage.align}")  # fmt: skip
+    needed = alignment_bytes(kind, plan.language)
+    if start_bytes % needed or storage.align % needed:
+        raise _Refused("alignment", f"{what} needs {needed}-byte alignment; the tensor starts at byte "
+                       f"{start_bytes} of memory aligned to {storage.align}")  # fmt: skip
     if storage.role in _READ_ONLY and not kind.const:
         name = f"{storage.role} {storage.name}"
         raise _Refused("read_only", f"{what} gets {name}: inputs are read-only, declare the parameter const")
     return BoundTensor(arg.id, writable=not kind.const)
 
 
+def _given(arg: BoundArg) -> Iterator[tuple[int, bool]]:
+    """(tensor id, writable) of everything that an argument gives a kernel."""
+    match arg:
+        case BoundTensor(id=tensor, writable=writable) | BoundTensorMap(id=tensor, writable=writable):
+            yield tensor, writable
+        case BoundStruct(fields=fields):
+            for member in fields:
+                yield from _given(member.arg)
+        case BoundArray(items=items):
+            for item in items:
+                yield from _given(item)
+        case BoundScalar() | BoundLocal():
+            return
+        case _:
+            assert_never(arg)
+
+
 def _follow(plan: LaunchPlan, step: LaunchStep, bound: Sequence[BoundArg], written: set[int]) -> None:
-    tensors = [(index, arg) for index, arg in enumerate(bound) if isinstance(arg, BoundTensor)]
-    for _, arg in tensors:
-        if arg.writable:
-            written.add(plan.tensors[arg.id].storage)
-    for index, arg in tensors:
-        if plan.tensors[arg.id].storage not in written:
+    tensors = [(index, *given) for index, arg in enumerate(bound) for given in _given(arg)]
+    for _, tensor, writable in tensors:
+        if writable:
+            written.add(plan.tensors[tensor].storage)
+    for index, tensor, _ in tensors:
+        if plan.tensors[tensor].storage not in written:
             raise _Refused("unwritten", f"k.launch({step.kernel!r}) argument {index} is read (const) and "
                            f"nothing has written it before")  # fmt: skip
 
@@ -175,7 +268,7 @@ def _follow(plan: LaunchPlan, step: LaunchStep, bound: Sequence[BoundArg], writt
 
 def _scalar(arg: LaunchArg, kind: ScalarType, what: str) -> BoundScalar:
     match arg:
-        case TensorArg() | LocalArg():
+        case TensorArg() | LocalArg() | TensorMapArg() | StructArg() | ArrayArg():
             raise _Refused("arguments", f"{what} is a scalar and gets {_show(arg)}")
         case BoolArg(value=value):
             given: ScalarType | None = "b8"
@@ -225,6 +318,12 @@ def _show(arg: LaunchArg) -> str:
             return "a tensor"
         case LocalArg():
             return "local memory"
+        case TensorMapArg():
+            return "a tensor map"
+        case StructArg():
+            return "a struct"
+        case ArrayArg():
+            return "an array"
         case TypedArg():
             return f"k.{arg.type}({arg.value})"
         case IntArg():

@@ -94,7 +94,7 @@ class DeviceClock:
         self._launch(self._wait, 1, 1, _Arguments(ctypes.c_int64(int(us * 1e3))))
 
     def _flush(self) -> None:
-        """Write more than L2 holds, then read as much of something else: cold, and with no dirty lines left."""
+        """Write more than L2 holds, then read as much of something else: cold, and no dirty lines left."""
         call(
             driver().cuMemsetD8Async(
                 self._written.address, 0x5A, self._written.size, self.stream.cuda_stream

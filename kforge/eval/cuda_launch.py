@@ -232,7 +232,7 @@ class CudaLaunch:
         for item in argument["items"]:
             if int(item["id"]) in moving:
                 raise LaunchRefused(
-                    f"kernel {self._name}: an array of pointers cannot hold the result of a library operator; "
+                    f"kernel {self._name}: an array of pointers cannot hold what a library operator made; "
                     "pass it as an argument of its own"
                 )
             address = self._address_of(int(item["id"]))

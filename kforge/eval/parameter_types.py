@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 from kforge.eval.device_code import Token
 from kforge.eval.plan import ScalarType
-from kforge.types import DType
+from kforge.types import DType, Language
 
 # LP64, as every SYCL device and its host use. `char` and `void` pointers take any tensor.
 SCALARS: Mapping[str, ScalarType] = {
@@ -64,7 +64,49 @@ class LocalType:
     element: ScalarType
 
 
-ParameterType = PointerType | ScalarParameter | LocalType
+@dataclass(frozen=True, slots=True)
+class TensorMapType:
+    """A TMA descriptor by value: ``const __grid_constant__ CUtensorMap`` (CUDA)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StructType:
+    """A struct that the source defines, by value (CUDA); its size is known once it is compiled."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """A pointer to an array in device memory, of pointers or of tensor maps (CUDA).
+
+    Attributes:
+        element: what the pointers point to; None for tensor maps.
+    """
+
+    form: Literal["pointer", "tensor_map"]
+    element: PointerType | None
+
+
+ParameterType = PointerType | ScalarParameter | LocalType | TensorMapType | StructType | ArrayType
+
+
+# CUDA loads at most this many bytes at once, so wider types need no more alignment.
+_WIDEST_LOAD_BYTES = 16
+
+
+def alignment_bytes(kind: PointerType, language: Language) -> int:
+    """Alignment that loads through a vector pointer need; 1 where any address does."""
+    if kind.element is None or kind.width == 1:
+        return 1
+    size = SCALAR_BYTES[kind.element]
+    match language:
+        case "sycl":
+            return size * (4 if kind.width == 3 else kind.width)  # a vec of three is laid out as four
+        case "cuda":
+            return size if kind.width == 3 else min(_WIDEST_LOAD_BYTES, size * kind.width)
+        case _:
+            assert_never(language)
 
 
 class Unresolved(Exception):
@@ -88,16 +130,16 @@ def resolve(tokens: Sequence[Token], aliases: Mapping[str, Sequence[Token]]) -> 
     if stars == 1:
         # The pointee: `const` on either side of the element type, before the star.
         before = words[: _star(words)]
-        pointee, inner_const = _expand([w for w in before if w not in _QUALIFIERS], aliases)
+        pointee, inner_const = expand([w for w in before if w not in _QUALIFIERS], aliases)
         return _pointer(pointee, "const" in before or inner_const, words)
-    base, _ = _expand(_without_name([w for w in words if w not in _QUALIFIERS]), aliases)
+    base, _ = expand(without_name([w for w in words if w not in _QUALIFIERS]), aliases)
     if "*" in base:
         at = base.index("*")
         return _pointer([w for w in base[:at] if w not in _QUALIFIERS], "const" in base[:at], words)
     local = _local(base, aliases)
     if local is not None:
         return local
-    scalar = _scalar(base)
+    scalar = scalar_of(base)
     if scalar is None:
         raise Unresolved(f"`{' '.join(words)}`: write a builtin type such as float, int or int64_t")
     return ScalarParameter(scalar)
@@ -121,14 +163,15 @@ def _star(words: Sequence[str]) -> int:
     return len(words)
 
 
-def _without_name(words: list[str]) -> list[str]:
+def without_name(words: list[str]) -> list[str]:
     """Drop the parameter's name: a last word that follows a complete type."""
     if len(words) < 2 or words[-1] in _WORDS or not (words[-1][0].isalpha() or words[-1][0] == "_"):
         return words
     return words[:-1] if words[-2] != "::" else words
 
 
-def _expand(words: list[str], aliases: Mapping[str, Sequence[Token]]) -> tuple[list[str], bool]:
+def expand(words: list[str], aliases: Mapping[str, Sequence[Token]]) -> tuple[list[str], bool]:
+    """A single alias word replaced by what it stands for, and whether that was const."""
     const = False
     for _ in range(16):
         if len(words) != 1 or words[0] not in aliases:
@@ -140,7 +183,7 @@ def _expand(words: list[str], aliases: Mapping[str, Sequence[Token]]) -> tuple[l
     return words, const
 
 
-def _unqualified(words: Sequence[str]) -> list[str]:
+def unqualified(words: Sequence[str]) -> list[str]:
     """Without namespaces: ``sycl :: half`` is ``half``."""
     out: list[str] = []
     for index, word in enumerate(words):
@@ -150,8 +193,9 @@ def _unqualified(words: Sequence[str]) -> list[str]:
     return out
 
 
-def _scalar(words: Sequence[str]) -> ScalarType | None:
-    plain = _unqualified(words)
+def scalar_of(words: Sequence[str]) -> ScalarType | None:
+    """The scalar type that these words name, None for none."""
+    plain = unqualified(words)
     if not plain:
         return None
     if len(plain) > 1 and all(word in _WORDS for word in plain):
@@ -166,10 +210,10 @@ def _scalar(words: Sequence[str]) -> ScalarType | None:
 
 
 def _pointer(pointee: Sequence[str], const: bool, words: Sequence[str]) -> PointerType:
-    plain = _unqualified(pointee)
+    plain = unqualified(pointee)
     if len(plain) == 1 and plain[0] in _ANYTHING:
         return PointerType(None, 1, const)
-    scalar = _scalar(pointee)
+    scalar = scalar_of(pointee)
     if scalar is not None:
         return PointerType(scalar, 1, const)
     vector = _vector(plain)
@@ -184,7 +228,7 @@ def _pointer(pointee: Sequence[str], const: bool, words: Sequence[str]) -> Point
 def _vector(plain: Sequence[str]) -> tuple[ScalarType, int] | None:
     """``vec<float, 4>`` and ``float4``."""
     if len(plain) >= 6 and plain[0] == "vec" and plain[1] == "<" and plain[-1] == ">" and plain[-3] == ",":
-        scalar = _scalar(plain[2:-3])
+        scalar = scalar_of(plain[2:-3])
         width = int(plain[-2]) if plain[-2] in ("2", "3", "4", "8", "16") else 0
         return (scalar, width) if scalar is not None and width else None
     if len(plain) == 1:
@@ -196,7 +240,7 @@ def _vector(plain: Sequence[str]) -> tuple[ScalarType, int] | None:
 
 
 def _local(words: list[str], aliases: Mapping[str, Sequence[Token]]) -> LocalType | None:
-    plain = _unqualified(words)
+    plain = unqualified(words)
     if len(plain) < 4 or plain[0] not in ("local_accessor", "work_group_memory"):
         return None
     inner = plain[2:-1]
@@ -213,7 +257,7 @@ def _local(words: list[str], aliases: Mapping[str, Sequence[Token]]) -> LocalTyp
                 f"`{' '.join(words)}`: write work_group_memory<T[]>, its size comes from k.local"
             )
         inner, form = inner[:-2], "work_group_memory"
-    scalar = _scalar(_expand(inner, aliases)[0])
+    scalar = scalar_of(expand(inner, aliases)[0])
     if scalar is None:
         raise Unresolved(f"`{' '.join(words)}`: local memory must hold a builtin scalar type")
     return LocalType(form, scalar)

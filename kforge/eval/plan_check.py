@@ -9,33 +9,24 @@ from typing import assert_never
 from pydantic import ValidationError
 
 from kforge.codec import from_json
+from kforge.eval.launch_check import Refused, check_launch
 from kforge.eval.plan import (
     CopyStep,
     LaunchPlan,
     LaunchStep,
-    LocalArg,
     MemsetStep,
     OpStep,
     Storage,
     Tensor,
     TensorArg,
+    tensors_of,
 )
 from kforge.eval.planning import shapes
 from kforge.eval.planning.ops import output_of
 from kforge.types import DTYPE_BYTES, DeviceInfo, ScreenedOut, TensorSpec, Track, WorkloadSpec
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
-# SYCL compilers let kernels hold ids in an int unless told otherwise.
-MAX_WORK_ITEMS = 2**31 - 1
 _GIVEN = ("input", "param", "buffer")
-
-
-class _Refused(Exception):
-    """Carries (rule, reason) out of the checks; never leaves this module."""
-
-    def __init__(self, rule: str, reason: str) -> None:
-        super().__init__(reason)
-        self.outcome = ScreenedOut(reason, rule)
 
 
 def validate_plan(
@@ -66,36 +57,36 @@ def validate_plan(
         _check_memory(plan, workload, device)
         _check_steps(plan, device, track)
         _check_outputs(plan, workload)
-    except _Refused as refusal:
+    except Refused as refusal:
         return refusal.outcome
     return plan
 
 
 def _check_memory(plan: LaunchPlan, workload: WorkloadSpec, device: DeviceInfo) -> None:
     if plan.language != device.language:
-        raise _Refused("language", f"the plan is for {plan.language}, the device runs {device.language}")
+        raise Refused("language", f"the plan is for {plan.language}, the device runs {device.language}")
     given = {("input", spec.tensor.name): spec.tensor for spec in workload.inputs if spec.tensor is not None}
     given |= {("param", spec.name): spec for spec in workload.parameters}
     given |= {("buffer", spec.name): spec for spec in workload.buffers}
     seen: set[tuple[str, str | None]] = set()
     for position, storage in enumerate(plan.storages):
         if storage.id != position or storage.align & (storage.align - 1):
-            raise _Refused(
+            raise Refused(
                 "plan_form", f"storage {position} has id {storage.id} and alignment {storage.align}"
             )
         if storage.role in _GIVEN:
             spec = given.get((storage.role, storage.name or ""))
             key = (storage.role, storage.name)
             if spec is None or key in seen or storage.bytes != _bytes(spec):
-                raise _Refused(
+                raise Refused(
                     "plan_form", f"storage {position} is not the task's {storage.role} {storage.name}"
                 )
             seen.add(key)
         elif storage.name is not None:
-            raise _Refused("plan_form", f"storage {position} of role {storage.role} has a name")
+            raise Refused("plan_form", f"storage {position} of role {storage.role} has a name")
     total_bytes = sum(storage.bytes for storage in plan.storages)
     if total_bytes > device.memory_bytes:
-        raise _Refused(
+        raise Refused(
             "memory", f"the plan's buffers take {total_bytes} bytes; the device has {device.memory_bytes}"
         )
     for position, tensor in enumerate(plan.tensors):
@@ -112,11 +103,11 @@ def _check_tensor(plan: LaunchPlan, position: int, tensor: Tensor) -> None:
         or tensor.storage >= len(plan.storages)
         or len(tensor.shape) != len(tensor.strides)
     ):
-        raise _Refused("plan_form", f"tensor {position} is malformed")
+        raise Refused("plan_form", f"tensor {position} is malformed")
     end = (tensor.offset + shapes.span_elements(tensor.shape, tensor.strides)) * DTYPE_BYTES[tensor.dtype]
     size = plan.storages[tensor.storage].bytes
     if end > size:
-        raise _Refused("bounds", f"tensor {position} ends at byte {end} of a storage of {size} bytes")
+        raise Refused("bounds", f"tensor {position} ends at byte {end} of a storage of {size} bytes")
 
 
 # ---------------------------------------------------------------------------------------------- steps
@@ -133,22 +124,22 @@ class _State:
 
     def tensor(self, index: int) -> tuple[Tensor, Storage]:
         if index >= len(self.plan.tensors):
-            raise _Refused("plan_form", f"the plan names tensor {index}, which does not exist")
+            raise Refused("plan_form", f"the plan names tensor {index}, which does not exist")
         tensor = self.plan.tensors[index]
         return tensor, self.plan.storages[tensor.storage]
 
     def read(self, index: int, what: str) -> Tensor:
         tensor, storage = self.tensor(index)
         if storage.id not in self.written:
-            raise _Refused("unwritten", f"{what} reads tensor {index}, which nothing has written before")
+            raise Refused("unwritten", f"{what} reads tensor {index}, which nothing has written before")
         return tensor
 
     def write(self, index: int, what: str) -> Tensor:
         tensor, storage = self.tensor(index)
         if storage.role in _GIVEN:
-            raise _Refused("read_only", f"{what} writes {storage.role} {storage.name}, which is read-only")
+            raise Refused("read_only", f"{what} writes {storage.role} {storage.name}, which is read-only")
         if storage.role == "op" and storage.id not in self.written:
-            raise _Refused("unwritten", f"{what} uses the output of an operator before that operator")
+            raise Refused("unwritten", f"{what} uses the output of an operator before that operator")
         self.written.add(storage.id)
         return tensor
 
@@ -160,7 +151,7 @@ def _check_steps(plan: LaunchPlan, device: DeviceInfo, track: Track) -> None:
             case OpStep():
                 _check_op(state, step, number, track)
             case LaunchStep():
-                _check_launch(state, step, device)
+                _check_launch(state, step, number, device)
             case MemsetStep():
                 _check_memset(state, step, f"k.memset (step {number})")
             case CopyStep():
@@ -169,12 +160,12 @@ def _check_steps(plan: LaunchPlan, device: DeviceInfo, track: Track) -> None:
                 assert_never(step)
     undefined = [s.id for s in plan.storages if s.role == "op" and s.id not in state.made]
     if undefined:
-        raise _Refused("plan_form", f"storage {undefined[0]} claims to be an operator's output and is not")
+        raise Refused("plan_form", f"storage {undefined[0]} claims to be an operator's output and is not")
     if not any(isinstance(step, LaunchStep) for step in plan.steps):
-        raise _Refused("no_launch", "the plan launches no kernel of its own; at least one k.launch is needed")
+        raise Refused("no_launch", "the plan launches no kernel of its own; at least one k.launch is needed")
     named = tuple(sorted({step.name for step in plan.steps if isinstance(step, OpStep)}))
     if plan.library_ops != named:
-        raise _Refused("plan_form", f"library_ops says {list(plan.library_ops)}, the steps use {list(named)}")
+        raise Refused("plan_form", f"library_ops says {list(plan.library_ops)}, the steps use {list(named)}")
 
 
 def _is_contiguous(tensor: Tensor) -> bool:
@@ -189,22 +180,22 @@ def _is_contiguous(tensor: Tensor) -> bool:
 def _check_memset(state: _State, step: MemsetStep, what: str) -> None:
     target = state.write(step.tensor, what)
     if not step.start <= step.stop <= math.prod(target.shape) or not _is_contiguous(target):
-        raise _Refused("bounds", f"{what}: range {step.start}..{step.stop} of a tensor {_show(target.shape)}")
+        raise Refused("bounds", f"{what}: range {step.start}..{step.stop} of a tensor {_show(target.shape)}")
 
 
 def _check_copy(state: _State, step: CopyStep, what: str) -> None:
     source, target = state.read(step.src, what), state.write(step.dst, what)
     if (source.dtype, source.shape) != (target.dtype, target.shape):
         have = f"{source.dtype} {_show(source.shape)}"
-        raise _Refused("shape", f"{what}: {have} into {target.dtype} {_show(target.shape)}")
+        raise Refused("shape", f"{what}: {have} into {target.dtype} {_show(target.shape)}")
     if source.storage == target.storage or not (_is_contiguous(source) and _is_contiguous(target)):
-        raise _Refused("shape", f"{what} needs two contiguous tensors in different buffers")
+        raise Refused("shape", f"{what} needs two contiguous tensors in different buffers")
 
 
 def _check_op(state: _State, step: OpStep, number: int, track: Track) -> None:
     what = f"k.op({step.name!r}) (step {number})"
     if track == "pure":
-        raise _Refused(
+        raise Refused(
             "library_op", f"{what}: the pure track allows no library operator; write a kernel for it"
         )
 
@@ -224,47 +215,33 @@ def _check_op(state: _State, step: OpStep, number: int, track: Track) -> None:
             {key: operand(value) for key, value in step.kwargs.items()},
         )
     except shapes.PlanError as error:
-        raise _Refused("library_op", f"step {number}: {error}") from None
+        raise Refused("library_op", f"step {number}: {error}") from None
     out, storage = state.tensor(step.out)
     expected = (dtype, shape, shapes.contiguous_strides(shape), 0)
     if (out.dtype, out.shape, out.strides, out.offset) != expected:
-        raise _Refused("library_op", f"{what} gives {dtype} {shape}, the plan says {out.dtype} {out.shape}")
+        raise Refused("library_op", f"{what} gives {dtype} {shape}, the plan says {out.dtype} {out.shape}")
     if (
         storage.role != "op"
         or storage.id in state.made
         or storage.bytes != math.prod(shape) * DTYPE_BYTES[out.dtype]
     ):
-        raise _Refused("library_op", f"{what} does not write a buffer of its own")
+        raise Refused("library_op", f"{what} does not write a buffer of its own")
     state.made.add(storage.id)
     state.written.add(storage.id)
 
 
-def _check_launch(state: _State, step: LaunchStep, device: DeviceInfo) -> None:
-    what = f"k.launch({step.kernel!r})"
-    if len(step.grid) != len(step.block):
-        raise _Refused("grid", f"{what}: grid has {len(step.grid)} dimensions, block has {len(step.block)}")
-    for label, extents in (("grid", step.grid), ("block", step.block)):
-        if any(extent < 1 for extent in extents):
-            raise _Refused("grid", f"{what}: {label} {extents} has an extent below 1")
-    if math.prod(step.block) > device.max_work_group:
-        raise _Refused("block", f"{what}: block {step.block} has {math.prod(step.block)} work-items; "
-                       f"the device allows {device.max_work_group}")  # fmt: skip
-    items = math.prod(step.grid) * math.prod(step.block)
-    if items > MAX_WORK_ITEMS:
-        raise _Refused("grid", f"{what}: grid {step.grid} x block {step.block} is {items} work-items; "
-                       f"{MAX_WORK_ITEMS} is the limit")  # fmt: skip
-    local_bytes = sum(arg.count * DTYPE_BYTES[arg.dtype] for arg in step.args if isinstance(arg, LocalArg))
-    if local_bytes > device.shared_optin:
-        raise _Refused("local_memory", f"{what}: {local_bytes} bytes of local memory; the device has "
-                       f"{device.shared_optin} per work-group")  # fmt: skip
+def _check_launch(state: _State, step: LaunchStep, number: int, device: DeviceInfo) -> None:
+    check_launch(state.plan, step, number, device)
     for arg in step.args:
-        if not isinstance(arg, TensorArg):
-            continue
-        _, storage = state.tensor(arg.id)
-        if storage.role == "op" and storage.id not in state.written:
-            raise _Refused("unwritten", f"{what} uses the output of an operator before that operator")
-        # Whether the kernel writes is decided by const-ness, when its signature is known.
-        state.written.add(storage.id)
+        for tensor in tensors_of(arg):
+            _, storage = state.tensor(tensor)
+            if storage.role == "op" and storage.id not in state.written:
+                raise Refused(
+                    "unwritten",
+                    f"k.launch({step.kernel!r}) uses the output of an operator before that operator",
+                )
+            # Whether the kernel writes is decided by const-ness, when its signature is known.
+            state.written.add(storage.id)
 
 
 # -------------------------------------------------------------------------------------------- outputs
@@ -272,45 +249,45 @@ def _check_launch(state: _State, step: LaunchStep, device: DeviceInfo) -> None:
 
 def _check_outputs(plan: LaunchPlan, workload: WorkloadSpec) -> None:
     if len(plan.outputs) != len(workload.outputs):
-        raise _Refused(
+        raise Refused(
             "outputs", f"plan() returns {len(plan.outputs)} tensors, the reference {len(workload.outputs)}"
         )
     launched = {
-        plan.tensors[arg.id].storage
+        plan.tensors[tensor].storage
         for step in plan.steps
         if isinstance(step, LaunchStep)
         for arg in step.args
-        if isinstance(arg, TensorArg)
+        for tensor in tensors_of(arg)
     }
     used: set[int] = set()
     for index, (output, spec) in enumerate(zip(plan.outputs, workload.outputs, strict=True)):
         if output >= len(plan.tensors):
-            raise _Refused("plan_form", f"output {index} is tensor {output}, which does not exist")
+            raise Refused("plan_form", f"output {index} is tensor {output}, which does not exist")
         tensor, storage = plan.tensors[output], plan.storage_of(output)
         what = f"output {index}"
         if storage.role not in ("alloc", "zeros", "op"):
             origin = f"{storage.role} {storage.name}" if storage.name else storage.role
-            raise _Refused("outputs", f"{what} looks at {origin}; return a fresh buffer (k.empty) instead")
+            raise Refused("outputs", f"{what} looks at {origin}; return a fresh buffer (k.empty) instead")
         if storage.id in used:
-            raise _Refused("outputs", f"{what} shares its memory with another output")
+            raise Refused("outputs", f"{what} shares its memory with another output")
         used.add(storage.id)
         _check_layout(tensor, spec, what)
         if storage.id not in launched:
-            raise _Refused(
+            raise Refused(
                 "outputs", f"{what} is passed to no k.launch; every output needs a kernel that writes it"
             )
 
 
 def _check_layout(tensor: Tensor, spec: TensorSpec, what: str) -> None:
     if (tensor.dtype, tensor.shape) != (spec.dtype, spec.shape):
-        raise _Refused(
+        raise Refused(
             "outputs",
             f"{what} is {tensor.dtype} {_show(tensor.shape)}; the reference gives {spec.dtype} "
             f"{_show(spec.shape)}",
         )
     differs = any(n > 1 and a != b for n, a, b in zip(spec.shape, tensor.strides, spec.strides, strict=True))
     if differs and 0 not in spec.shape:
-        raise _Refused(
+        raise Refused(
             "outputs", f"{what} has strides {_show(tensor.strides)}; the reference has {_show(spec.strides)}"
         )
 

@@ -8,10 +8,11 @@ could hide an include or an assembler line from this screen is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from kforge.eval.device_code import Token, Unreadable, tokenize
-from kforge.types import CandidateSource, ScreenedOut
+from kforge.types import CandidateSource, Language, ScreenedOut
 
 MAX_DEVICE_CODE_BYTES = 256 * 1024
 _STANDARD = (
@@ -19,14 +20,50 @@ _STANDARD = (
     "limits math.h numeric stddef.h stdint.h tuple type_traits utility"
 )
 STANDARD_HEADERS = frozenset(_STANDARD.split())
+_CUDA = (
+    "cuda_fp16.h cuda_bf16.h cuda_fp8.h cuda_fp6.h cuda_fp4.h mma.h cooperative_groups.h cuda_pipeline.h "
+    "cuda_pipeline_primitives.h cuda_awbarrier.h cuda_awbarrier_primitives.h cuda.h cuda_runtime.h "
+    "math_constants.h vector_types.h vector_functions.h device_functions.h sm_61_intrinsics.h cuComplex.h stdint.h "
+    "stddef.h cstdint cstddef type_traits limits"
+)
+CUDA_HEADERS = frozenset(_CUDA.split())
 _SYCL_HEADER = re.compile(r"(sycl|CL)/[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*\.hpp\Z")
+_CUDA_HEADER = re.compile(r"(cuda|cub|cooperative_groups)/[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*(\.h|\.hpp|\.cuh)?\Z")
 _DIRECTIVES = frozenset(
     ["define", "undef", "if", "ifdef", "ifndef", "elif", "elifdef", "elifndef", "else", "endif", "error"]
 )
+# What PTX could reach beside the device: files that the assembler includes.
+_PTX_DIRECTIVE = re.compile(r"\.(file|include|incbin|section|extern)\b")
 _PRAGMA = re.compile(r"(once|unroll\b.*|nounroll|clang loop\b.*|STDC\b.*|clang fp\b.*)\Z")
 _FILE_PROBES = frozenset(["__has_include", "__has_include_next", "__has_embed", "include_next", "embed"])
 _ASSEMBLER = frozenset(["asm", "__asm", "__asm__"])
 _MODULES = frozenset(["import", "module", "export"])
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one language's device code may contain.
+
+    Attributes:
+        headers: exact names that may be included.
+        header_form: further names.
+        shown_headers: how messages call them.
+        assembler: whether inline assembler is accepted. On a SYCL CPU device it is host code, a system call
+            away from everything; in CUDA it is PTX, without which there are no tensor memory copies.
+    """
+
+    headers: frozenset[str]
+    header_form: re.Pattern[str]
+    shown_headers: str
+    assembler: bool
+
+
+RULES: Mapping[Language, Rules] = {
+    "sycl": Rules(STANDARD_HEADERS, _SYCL_HEADER, "<sycl/...>", assembler=False),
+    "cuda": Rules(
+        CUDA_HEADERS, _CUDA_HEADER, "<cuda/...>, <cub/...>, <cooperative_groups/...>", assembler=True
+    ),
+}
 
 
 def screen_source(candidate: CandidateSource) -> ScreenedOut | None:
@@ -35,28 +72,35 @@ def screen_source(candidate: CandidateSource) -> ScreenedOut | None:
     Args:
         candidate: a parsed candidate; its ``TUNE`` strings are screened too, since they become macros.
     """
+    rules = RULES[candidate.language]
     size = len(candidate.device_code.encode())
     if size > MAX_DEVICE_CODE_BYTES:
         return ScreenedOut(f"SOURCE has {size} bytes; {MAX_DEVICE_CODE_BYTES} is the limit", "size")
     for name, choices in candidate.tune.items():
         for choice in choices:
-            if isinstance(choice, str) and _ASSEMBLER.intersection(choice.split("::")):
+            if (
+                not rules.assembler
+                and isinstance(choice, str)
+                and _ASSEMBLER.intersection(choice.split("::"))
+            ):
                 return ScreenedOut(f"TUNE[{name!r}] holds {choice!r}: no inline assembler", "asm")
     try:
         lines = tokenize(candidate.device_code)
     except Unreadable as error:
         return ScreenedOut(str(error), "include")
     for line in lines:
-        refused = _screen_line(line)
+        refused = _screen_line(line, rules)
         if refused is not None:
             return refused
     return None
 
 
-def _screen_line(line: Sequence[Token]) -> ScreenedOut | None:
+def _screen_line(line: Sequence[Token], rules: Rules) -> ScreenedOut | None:
     first = line[0]
     for token in line:
-        if token.kind == "name" and token.text in _ASSEMBLER:
+        if token.kind == "text" and rules.assembler and (found := _PTX_DIRECTIVE.search(token.text)):
+            return ScreenedOut(f"line {token.line}: the directive {found.group()} in a string", "asm")
+        if token.kind == "name" and token.text in _ASSEMBLER and not rules.assembler:
             return ScreenedOut(f"line {token.line}: {token.text}: inline assembler is not accepted", "asm")
         if token.kind == "name" and token.text in _FILE_PROBES:
             return _include(token, f"{token.text} looks at files; include a listed header instead")
@@ -67,13 +111,13 @@ def _screen_line(line: Sequence[Token]) -> ScreenedOut | None:
         if token.text == "_Pragma":
             return _include(token, "_Pragma(...) is not accepted; write #pragma unroll")
     if first.text == "#":
-        return _screen_directive(line)
+        return _screen_directive(line, rules)
     if first.text in _MODULES:
         return _include(first, f"{first.text}: C++ modules are not accepted; use #include <sycl/sycl.hpp>")
     return None
 
 
-def _screen_directive(line: Sequence[Token]) -> ScreenedOut | None:
+def _screen_directive(line: Sequence[Token], rules: Rules) -> ScreenedOut | None:
     if len(line) == 1:
         return None
     directive, rest = line[1], line[2:]
@@ -84,10 +128,12 @@ def _screen_directive(line: Sequence[Token]) -> ScreenedOut | None:
         name = header[1:-1]
         if not (header.startswith("<") and header.endswith(">")):
             return _include(directive, f"#include {header[:80]}: only <...> headers can be included")
-        if name in STANDARD_HEADERS or _SYCL_HEADER.match(name):
+        if name in rules.headers or rules.header_form.match(name):
             return None
-        listed = ", ".join(sorted(STANDARD_HEADERS))
-        return _include(directive, f"#include {header[:80]} is not on the list: <sycl/...>, {listed}")
+        listed = ", ".join(sorted(rules.headers))
+        return _include(
+            directive, f"#include {header[:80]} is not on the list: {rules.shown_headers}, {listed}"
+        )
     if directive.text == "pragma":
         if _PRAGMA.match(" ".join(token.text for token in rest)):
             return None

@@ -31,10 +31,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One launchable kernel: ``dimensions`` is the N of ``nd_range_kernel<N>``."""
+    """One launchable kernel: ``dimensions`` is the N of ``nd_range_kernel<N>``; None takes any grid."""
 
     name: str
-    dimensions: int
+    dimensions: int | None
     parameters: tuple[Parameter, ...]
 
 
@@ -46,7 +46,7 @@ class Signatures:
     skipped: Mapping[str, str]
 
 
-class _Skipped(Exception):
+class Skipped(Exception):
     """This kernel cannot be launched; the message says why."""
 
 
@@ -63,10 +63,10 @@ def parse_signatures(device_code: str, tune: Mapping[str, Scalar]) -> Signatures
     """
     try:
         lines = tokenize(device_code)
-        tokens = _expand(lines, tune)
+        tokens = expand_macros(lines, tune)
     except Unreadable as error:
         return ScreenedOut(str(error), "signature")
-    aliases = _aliases(tokens)
+    aliases = aliases_of(tokens)
     kernels: dict[str, Signature] = {}
     skipped: dict[str, str] = {}
     for index, token in enumerate(tokens):
@@ -76,7 +76,7 @@ def parse_signatures(device_code: str, tune: Mapping[str, Scalar]) -> Signatures
         try:
             name, dimensions, parts = _heading(tokens, index)
             found = Signature(name, dimensions, tuple(_parameter(part, aliases) for part in parts))
-        except _Skipped as reason:
+        except Skipped as reason:
             skipped[str(reason).split(":", 1)[0]] = str(reason)
             continue
         except Unresolved as reason:
@@ -91,7 +91,7 @@ def parse_signatures(device_code: str, tune: Mapping[str, Scalar]) -> Signatures
 # ------------------------------------------------------------------------------------------- tokens
 
 
-def _expand(lines: Sequence[Sequence[Token]], tune: Mapping[str, Scalar]) -> list[Token]:
+def expand_macros(lines: Sequence[Sequence[Token]], tune: Mapping[str, Scalar]) -> list[Token]:
     """All tokens outside directives, object-like macros replaced (both branches of an ``#if`` are kept)."""
     macros: dict[str, list[Token]] = {name: _tokens_of(value) for name, value in tune.items()}
     out: list[Token] = []
@@ -133,7 +133,7 @@ def _replace(
         _replace(inner, macros, hidden | {token.text}, out)
 
 
-def _aliases(tokens: Sequence[Token]) -> dict[str, Sequence[Token]]:
+def aliases_of(tokens: Sequence[Token]) -> dict[str, Sequence[Token]]:
     """``using A = ...;`` and ``typedef ... A;`` of plain types."""
     found: dict[str, Sequence[Token]] = {}
     for index, token in enumerate(tokens):
@@ -155,21 +155,21 @@ def _aliases(tokens: Sequence[Token]) -> dict[str, Sequence[Token]]:
 
 def _heading(tokens: Sequence[Token], index: int) -> tuple[str, int, list[Sequence[Token]]]:
     """Name, dimensions and parameter tokens of the kernel whose property macro is at ``index``."""
-    end = _closing(tokens, index + 1)
+    end = closing(tokens, index + 1)
     at = _behind_attributes(tokens, end + 1)
     if [token.text for token in tokens[at : at + 1]] != ["void"] or at + 2 >= len(tokens):
-        raise _Skipped(f"line {tokens[index].line}: write kernels as {_FORM}")
+        raise Skipped(f"line {tokens[index].line}: write kernels as {_FORM}")
     name = tokens[at + 1].text
     if tokens[at + 2].text != "(":
-        raise _Skipped(f"{name}: write kernels as {_FORM}")
+        raise Skipped(f"{name}: write kernels as {_FORM}")
     if index >= 1 and tokens[index - 1].text == ">":
-        raise _Skipped(f'{name}: a template has no plain name; write one extern "C" function per instance')
+        raise Skipped(f'{name}: a template has no plain name; write one extern "C" function per instance')
     before = [token.text for token in tokens[max(0, index - 2) : index]]
-    if before != ["extern", '"C"'] and not _in_extern_block(tokens, index):
-        raise _Skipped(f'{name}: declare it extern "C" right before {_PROPERTY}')
+    if before != ["extern", '"C"'] and not in_extern_block(tokens, index):
+        raise Skipped(f'{name}: declare it extern "C" right before {_PROPERTY}')
     dimensions = _dimensions(tokens[index + 1 : end + 1], name)
-    close = _closing(tokens, at + 2)
-    return name, dimensions, _split(tokens[at + 3 : close])
+    close = closing(tokens, at + 2)
+    return name, dimensions, split_parameters(tokens[at + 3 : close])
 
 
 def _behind_attributes(tokens: Sequence[Token], at: int) -> int:
@@ -180,7 +180,8 @@ def _behind_attributes(tokens: Sequence[Token], at: int) -> int:
     return at
 
 
-def _closing(tokens: Sequence[Token], at: int) -> int:
+def closing(tokens: Sequence[Token], at: int) -> int:
+    """Index of the parenthesis that closes the one at ``at``; raises ``Skipped``."""
     depth = 0
     for index in range(at, len(tokens)):
         depth += (tokens[index].text == "(") - (tokens[index].text == ")")
@@ -188,12 +189,12 @@ def _closing(tokens: Sequence[Token], at: int) -> int:
             if index == at:
                 break
             return index
-    raise _Skipped(
+    raise Skipped(
         f"line {tokens[min(at, len(tokens) - 1)].line}: an opening parenthesis is expected and closed"
     )
 
 
-def _in_extern_block(tokens: Sequence[Token], index: int) -> bool:
+def in_extern_block(tokens: Sequence[Token], index: int) -> bool:
     """Whether an ``extern "C" {`` is open at ``index``."""
     blocks: list[bool] = []
     for at in range(index):
@@ -210,10 +211,10 @@ def _dimensions(tokens: Sequence[Token], name: str) -> int:
         at = texts.index("nd_range_kernel")
         if texts[at + 1 : at + 2] == ["<"] and texts[at + 2] in ("1", "2", "3") and texts[at + 3] == ">":
             return int(texts[at + 2])
-    raise _Skipped(f"{name}: only nd_range_kernel<1>, <2> or <3> can be launched")
+    raise Skipped(f"{name}: only nd_range_kernel<1>, <2> or <3> can be launched")
 
 
-def _split(tokens: Sequence[Token]) -> list[Sequence[Token]]:
+def split_parameters(tokens: Sequence[Token]) -> list[Sequence[Token]]:
     """Parameters of a list, at commas outside brackets; default arguments cut off."""
     parts: list[list[Token]] = [[]]
     depth = 0

@@ -53,7 +53,8 @@ class MeasuringProcess:
             InfraError: it could not be started.
         """
         environment = scrubbed_environment({"PYTHONPATH": PACKAGE_ROOT})
-        environment |= {name: os.environ[name] for name in ("HOME", "KFORGE_CACHE") if name in os.environ}
+        places = ("HOME", "KFORGE_CACHE", "XDG_CACHE_HOME")  # where pulled tasks are
+        environment |= {name: os.environ[name] for name in places if name in os.environ}
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "kforge.eval.worker",

@@ -19,8 +19,9 @@ from kforge.data.tasks.registry import list_tasks, resolve
 from kforge.types import TaskDescription
 
 IDS = [
-    *(f"kb/L1/{number}" for number in (1, 19, 21, 23, 26, 34, 36, 40, 47, 88, 94, 98)),
-    *(f"kb/L2/{number}" for number in (1, 12, 17, 40, 76, 86)),
+    *(f"kb/L1/{number}" for number in (1, 3, 19, 21, 23, 26, 34, 36, 40, 42, 47, 50, 88, 91, 94, 95, 98)),
+    *(f"kb/L2/{number}" for number in (1, 12, 17, 37, 40, 76, 86)),
+    *(f"kb/L3/{number}" for number in (1, 43)),
 ]
 
 
@@ -102,18 +103,32 @@ def _published(task_id: str, root: Path) -> types.ModuleType:
     return module
 
 
-def _shrunk(constructor: list[object]) -> tuple[list[object], dict[object, int]]:
-    """Constructor arguments with large integers cut down, and the mapping, to shrink inputs alike."""
-    cut: dict[object, int] = {}
+def _shrunk(constructor: list[object]) -> tuple[list[object], dict[int, int]]:
+    """Constructor arguments with large integers cut down, and the mapping, to shrink inputs alike.
+
+    In order of size they become 8, 16, 32, ...: what divided another still does.
+    """
+
+    def integers(value: object) -> list[int]:
+        if isinstance(value, tuple | list):
+            return [number for item in value for number in integers(item)]
+        return [value] if isinstance(value, int) and value > 8 else []
+
+    cut = {number: 8 << rank for rank, number in enumerate(sorted(set(integers(constructor))))}
 
     def shrink(value: object) -> object:
-        if isinstance(value, tuple):
-            return tuple(shrink(item) for item in value)
-        if isinstance(value, int) and value > 8:
-            return cut.setdefault(value, 8 + len(cut))
-        return value
+        if isinstance(value, tuple | list):
+            return type(value)(shrink(item) for item in value)
+        return cut.get(value, value) if isinstance(value, int) else value
 
     return [shrink(value) for value in constructor], cut
+
+
+def _values(template: Tensor, cut: dict[int, int]) -> Tensor:
+    shape = [cut.get(n, min(n, 11)) for n in template.shape]
+    if template.is_floating_point():
+        return torch.rand(shape).softmax(-1)
+    return torch.randint(0, 8, shape, dtype=template.dtype)
 
 
 @pytest.mark.parametrize("task_id", IDS)
@@ -132,7 +147,7 @@ def test_same_as_published(task_id: str) -> None:
     assert [(x.shape, x.dtype) for x in inputs] == [(x.shape, x.dtype) for x in published_inputs]
 
     constructor, cut = _shrunk(published.get_init_inputs())
-    values = [torch.rand([cut.get(n, min(n, 11)) for n in x.shape]).softmax(-1) for x in inputs]
+    values = [_values(x, cut) for x in inputs]
     outputs = []
     for model_class in (ours["Model"], published.Model):
         torch.manual_seed(7)

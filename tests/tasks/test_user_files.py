@@ -234,11 +234,13 @@ def test_add_list_resolve(write: Write, tmp_path: Path) -> None:
 
 
 def test_unknown_id_names_the_nearest() -> None:
-    with pytest.raises(TaskError, match="'kb/L2/71'") as caught:
-        resolve("kb/L2/71")
-    assert "kb/L2/17" in caught.value.next_step
+    with pytest.raises(TaskError, match="'kb/L2/177'") as caught:
+        resolve("kb/L2/177")
+    assert "kb/L2/17," in caught.value.next_step
     assert caught.value.next_step.count("kb/") == 3
-    assert caught.value.next_step.endswith("kforge tasks list")
+    assert caught.value.next_step.endswith(
+        "kforge tasks list; get all of KernelBench with: kforge tasks pull kernelbench"
+    )
 
 
 # --------------------------------------------------------------------------------------- unusable files

@@ -15,7 +15,8 @@ from kforge.errors import TaskError
 from kforge.types import InputKind
 
 Family = Literal[
-    "elementwise", "reduction", "norm", "softmax", "matmul", "conv_tail", "loss", "gemm_tail"
+    "elementwise", "reduction", "scan", "pooling", "norm", "softmax", "loss",
+    "matmul", "gemm_tail", "conv", "conv_tail", "attention", "network",
 ]  # fmt: skip
 FULL = "full"
 DECLARATIONS = ("TITLE", "FAMILY", "SIZES", "WORKLOADS", "TOLERANCES", "INPUT_KINDS")

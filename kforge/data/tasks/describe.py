@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import get_args
 
@@ -37,17 +38,22 @@ def describe(loaded: LoadedTask) -> TaskDescription:
 def describe_workload(workload: LoadedWorkload) -> WorkloadSpec:
     """Describe one workload; see ``describe``."""
     kinds = workload.input_kinds
-    try:
-        return _describe_on("meta", workload, kinds)
-    except TaskError:
-        # Code that looks at values cannot run on meta. If the code is wrong, this run says so.
-        return _describe_on("cpu", workload, kinds)
+    # Code that looks at values cannot run on meta; some does so in its constructor only. If the code is
+    # wrong, the last run says so.
+    for construct_on in ("meta", "cpu"):
+        with contextlib.suppress(TaskError):
+            return _describe_on("meta", workload, kinds, construct_on)
+    return _describe_on("cpu", workload, kinds, "cpu")
 
 
-def _describe_on(device: str, workload: LoadedWorkload, kinds: dict[str, InputKind]) -> WorkloadSpec:
+def _describe_on(
+    device: str, workload: LoadedWorkload, kinds: dict[str, InputKind], construct_on: str
+) -> WorkloadSpec:
+    model, init = workload.construct(0, construct_on)
+    if construct_on != device:
+        model = model.to(device)
     with torch.device(device):
-        model, init = workload.construct(seed=0)
-        inputs = workload.named_inputs(seed=0)
+        inputs = workload.named_inputs(0, device)
         outputs, returns_tuple = workload.run(model, list(inputs.values()))
     place = str(workload.path)
     return WorkloadSpec(

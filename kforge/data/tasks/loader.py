@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
 import json
 import math
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kforge.data.tasks.declared import FULL, Declared, Overrides, Tolerances, declared
 from kforge.data.tasks.program import Namespace, Program, compile_program, user_code
+from kforge.data.tasks.randomness import CutFactories, Device, own_randomness, place
+from kforge.data.tasks.randomness import seed_all as _seed
 from kforge.data.tasks.registry import TaskFile, parse_source
 from kforge.errors import TaskError
 from kforge.types import InputKind
@@ -41,6 +40,7 @@ class LoadedWorkload:
         declared_kinds: what the file's ``INPUT_KINDS`` says.
         overrides: constants that differ from the file as written.
         probe: overrides of a cheap variant of this workload, for what needs values and not shapes.
+        cut_probe: whether there is no cheap variant, so that the factories' sizes are cut instead.
     """
 
     name: str
@@ -48,24 +48,28 @@ class LoadedWorkload:
     program: Program
     overrides: Overrides
     probe: Overrides
+    cut_probe: bool
     declared_tolerances: Tolerances | None
     declared_kinds: Mapping[str, InputKind]
 
-    def model(self, seed: int) -> nn.Module:
-        """Construct the reference, in the train or eval mode that its constructor leaves.
+    def model(self, seed: int, device: Device = "cpu") -> nn.Module:
+        """Construct the reference on a device, in the train or eval mode that its constructor leaves.
 
         Raises:
             TaskError: the file's code raised, or ``Model`` is no module class.
         """
-        return self.construct(seed)[0]
+        return self.construct(seed, device)[0]
 
-    def construct(self, seed: int) -> tuple[nn.Module, dict[str, object]]:
+    def construct(self, seed: int, device: Device = "cpu") -> tuple[nn.Module, dict[str, object]]:
         """The model, and its constructor's arguments by name, defaults included.
 
+        The file's factories draw on the device; what it puts on the CPU by name is moved. The same seed
+        gives the same weights on the same device, and others on another.
+
         Raises:
             TaskError: the file's code raised, or ``Model`` is no module class.
         """
-        with _own_randomness():
+        with own_randomness(device), place(device):
             namespace = self._namespace(seed, self.overrides)
             model_class = _model_class(namespace, self.path)
             arguments = self._init_inputs(namespace, seed)
@@ -80,23 +84,23 @@ class LoadedWorkload:
             for name, value in bound.arguments.items()
             if bound.signature.parameters[name].kind not in variadic
         }
-        return model, named
+        return (model if _is_cpu(device) else model.to(device)), named
 
-    def inputs(self, seed: int) -> list[Value]:
-        """The arguments of ``forward`` for one seed: tensors and plain scalars.
+    def inputs(self, seed: int, device: Device = "cpu") -> list[Value]:
+        """The arguments of ``forward`` for one seed, drawn on a device: tensors and plain scalars.
 
         Raises:
             TaskError: the file's code raised, or ``get_inputs`` returned something else.
         """
-        return list(self.named_inputs(seed).values())
+        return list(self.named_inputs(seed, device).values())
 
-    def named_inputs(self, seed: int) -> dict[str, Value]:
+    def named_inputs(self, seed: int, device: Device = "cpu") -> dict[str, Value]:
         """Like ``inputs``, keyed by the argument names of ``forward``, in its order.
 
         Raises:
             TaskError: as ``inputs``, and when ``forward`` does not take that many arguments.
         """
-        return self._named_inputs(seed, self.overrides)
+        return self._named_inputs(seed, self.overrides, device)
 
     def run(self, model: nn.Module, values: list[Value]) -> tuple[tuple[Tensor, ...], bool]:
         """Call the model without gradients.
@@ -129,12 +133,13 @@ class LoadedWorkload:
     def input_kinds(self) -> dict[str, InputKind]:
         """Kind of every argument of ``forward``: declared, else inferred from one set of values.
 
-        Costs a call of ``get_inputs`` at the ``small`` size where the file has one: keep the result.
+        Costs a call of ``get_inputs``, at the ``small`` size where the file has one, else with the sizes of
+        its factory calls cut down: keep the result.
 
         Raises:
             TaskError: as ``named_inputs``, and when ``INPUT_KINDS`` names an unknown argument.
         """
-        values = self._named_inputs(0, self.probe)
+        values = self._sample()
         unknown = sorted(self.declared_kinds.keys() - values.keys())
         if unknown:
             raise TaskError(
@@ -143,6 +148,16 @@ class LoadedWorkload:
                 "Key INPUT_KINDS by the argument names of forward().",
             )
         return {name: self.declared_kinds.get(name) or infer_kind(value) for name, value in values.items()}
+
+    def _sample(self) -> dict[str, Value]:
+        """Values as ``get_inputs`` makes them, few of them where the code lets itself be cut."""
+        if not self.cut_probe:
+            return self._named_inputs(0, self.probe, "cpu")
+        try:
+            with CutFactories():
+                return self._named_inputs(0, self.probe, "cpu")
+        except TaskError:  # its code relies on the sizes it asks for
+            return self._named_inputs(0, self.probe, "cpu")
 
     def _namespace(self, seed: int, overrides: Overrides) -> Namespace:
         _seed(seed)
@@ -159,14 +174,16 @@ class LoadedWorkload:
             )
         return list(arguments)
 
-    def _named_inputs(self, seed: int, overrides: Overrides) -> dict[str, Value]:
-        with _own_randomness():
+    def _named_inputs(self, seed: int, overrides: Overrides, device: Device) -> dict[str, Value]:
+        with own_randomness(device), place(device):
             namespace = self._namespace(seed, overrides)
             model_class = _model_class(namespace, self.path)
             _seed(seed)
             with user_code(self.path, "calling get_inputs()"):
                 values = namespace["get_inputs"]()
         _check_inputs(values, self.path)
+        if not _is_cpu(device):
+            values = [value.to(device) if isinstance(value, Tensor) else value for value in values]
         return _by_argument(model_class, values, self.path)
 
 
@@ -202,13 +219,14 @@ def load_task(task: TaskFile, size: str) -> LoadedTask:
             program=program,
             overrides={**changes, **extra},
             probe={**facts.sizes.get("small", changes), **extra},
+            cut_probe="small" not in facts.sizes,
             declared_tolerances=facts.tolerances,
             declared_kinds=facts.input_kinds,
         )
         for name, extra in facts.workloads.items()
     )
     for workload in workloads:
-        with _own_randomness():
+        with own_randomness("cpu"):
             _model_class(program.run(workload.overrides), task.path)
     return LoadedTask(task=task, size=size, workloads=workloads)
 
@@ -237,38 +255,22 @@ def infer_kind(value: Value) -> InputKind:
     return "real"
 
 
+def _is_cpu(device: Device) -> bool:
+    return torch.device(device).type == "cpu"
+
+
 def _size_overrides(facts: Declared, size: str, task: TaskFile) -> Overrides:
     if size in facts.sizes:
         return facts.sizes[size]
     if size == "small":
         raise TaskError(
             f"{task.path} defines no size 'small'.",
-            'Add SIZES = {"small": {"CONSTANT": VALUE}} to the file, or use --size full.',
+            'Use --size full, or add SIZES = {"small": {"CONSTANT": VALUE}} to the file, or to a copy of it.',
         )
     raise TaskError(
         f"{task.id} has no size {size!r}; it has {', '.join(facts.sizes)}.",
         f"Use --size {FULL}, or add {size!r} to SIZES in {task.path}.",
     )
-
-
-@contextlib.contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Leave the caller's generators and default dtype as they were."""
-    python_state, numpy_state, dtype = random.getstate(), np.random.get_state(), torch.get_default_dtype()
-    try:
-        with torch.random.fork_rng(devices=[]):  # files make CPU tensors; do not wake a GPU
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        torch.set_default_dtype(dtype)
-
-
-def _seed(seed: int) -> None:
-    """Seed every generator a task file may draw from, so that each process sees the same values."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
 
 
 def _model_class(namespace: Namespace, path: Path) -> type[nn.Module]:

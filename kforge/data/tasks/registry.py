@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from kforge.data.tasks.declared import Family, declared
+from kforge.data.tasks.pulled import needs_of, pulled_paths, pulled_root
+from kforge.data.tasks.robust import compose, is_robust
 from kforge.errors import TaskError
 
 MAX_TASK_BYTES = 1_000_000
@@ -26,6 +28,7 @@ class TaskFile:
             finds the same file again.
         sizes: names of the sizes, ``full`` first.
         hash: sha256 of ``source``, hexadecimal.
+        needs: what it needs that kforge does not give; a task with needs is listed, and not resolved.
     """
 
     id: str
@@ -35,15 +38,20 @@ class TaskFile:
     sizes: tuple[str, ...]
     source: str
     hash: str
+    needs: tuple[str, ...] = ()
 
 
-def list_tasks(user_dir: Path | None = None) -> list[TaskFile]:
-    """Every embedded task, then every task of ``user_dir``, in natural order of their ids.
+def list_tasks(user_dir: Path | None = None, pulled: Path | None = None) -> list[TaskFile]:
+    """Every embedded task, then those of ``user_dir`` and the pulled ones, in natural order of their ids.
+
+    Args:
+        user_dir: where ``add_task`` put the user's own tasks; None means there are none.
+        pulled: the cache's directory of task sets; None lists none of them.
 
     Raises:
         TaskError: a file of the user's directory is no task any more.
     """
-    return [read_task(task_id, path) for task_id, path in _paths_by_id(user_dir).items()]
+    return [read_task(task_id, path) for task_id, path in _paths_by_id(user_dir, pulled).items()]
 
 
 def resolve(task: str, user_dir: Path | None = None) -> TaskFile:
@@ -54,19 +62,37 @@ def resolve(task: str, user_dir: Path | None = None) -> TaskFile:
         user_dir: where ``add_task`` put the user's own tasks; None means there are none.
 
     Raises:
-        TaskError: no such id or file, or the file is no task.
+        TaskError: no such id or file, the file is no task, or it needs what kforge does not give.
     """
     known = _paths_by_id(user_dir)
+    if task not in known:
+        known = _paths_by_id(user_dir, pulled_root())
     if task in known:
-        return read_task(task, known[task])
+        return _runnable(read_task(task, known[task]))
     if task.endswith(".py") or task.startswith((".", "/", "~")) or _exists(task):
         path = _absolute(task)
         return read_task(path.as_posix(), path)
     near = difflib.get_close_matches(task, known, n=3, cutoff=0.0)
     raise TaskError(
         f"No task has the id {task!r}, and no file has that name.",
-        f"Did you mean {', '.join(near)}? List all with: kforge tasks list",
+        f"Did you mean {', '.join(near)}? List all with: kforge tasks list{_pull_hint(task)}",
     )
+
+
+def _pull_hint(task: str) -> str:
+    """The command that brings a published task that is not here."""
+    if re.fullmatch(r"kb/L[1-4]/[0-9]+", task):
+        return "; get all of KernelBench with: kforge tasks pull kernelbench"
+    return "; get these with: kforge tasks pull robust-kbench" if task.startswith("rkb/") else ""
+
+
+def _runnable(task: TaskFile) -> TaskFile:
+    if task.needs:
+        raise TaskError(
+            f"{task.id} needs {' and '.join(task.needs)}; kforge lists such tasks and does not run them.",
+            "Copy what it computes into a file of its own, with random weights: see docs/tasks.md",
+        )
+    return task
 
 
 def add_task(path: Path, name: str, directory: Path) -> TaskFile:
@@ -103,7 +129,10 @@ def read_task(task_id: str, path: Path) -> TaskFile:
         TaskError: unreadable, larger than 1 MB, not UTF-8, not Python, or not a task.
     """
     source = _read_source(path)
-    facts = declared(parse_source(source, path), path)
+    if is_robust(path):
+        source = compose(source, path)
+    tree = parse_source(source, path)
+    facts = declared(tree, path)
     return TaskFile(
         id=task_id,
         path=path,
@@ -112,6 +141,7 @@ def read_task(task_id: str, path: Path) -> TaskFile:
         sizes=tuple(facts.sizes),
         source=source,
         hash=hashlib.sha256(source.encode()).hexdigest(),
+        needs=needs_of(task_id, tree),
     )
 
 
@@ -165,12 +195,13 @@ def _read_source(path: Path) -> str:
         ) from error
 
 
-def _paths_by_id(user_dir: Path | None) -> dict[str, Path]:
+def _paths_by_id(user_dir: Path | None, pulled: Path | None = None) -> dict[str, Path]:
     embedded = Path(str(files("kforge") / "tasks"))
     found = {path.stem.replace("_", "/"): path for path in embedded.glob("kb_*.py")}
     if user_dir is not None and user_dir.is_dir():
         own = (path for path in user_dir.glob("*.py") if _USER_NAME.fullmatch(path.stem))
         found |= {f"user/{path.stem}": path for path in own}
+    found = pulled_paths(pulled) | found  # an embedded id stays embedded
     return dict(sorted(found.items(), key=lambda item: _natural(item[0])))
 
 

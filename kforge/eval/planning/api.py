@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
+from kforge.eval.planning.launches import (
+    MAX_ARGS,
+    ArrayValue,
+    LocalMemory,
+    StructValue,
+    TensorMapValue,
+    TypedScalar,
+    argument_of,
+    array_of,
+    attributes_of,
+    extents,
+    finite,
+    grid_of,
+    struct_of,
+)
 from kforge.eval.planning.ops import VIEWS, output_of
 from kforge.eval.planning.shapes import (
     ELEMENT_BYTES,
@@ -21,30 +34,14 @@ from kforge.eval.planning.shapes import (
     show,
     span_elements,
 )
+from kforge.eval.planning.tensor_maps import tensor_map_of
 from kforge.eval.planning.views import view_of
 
 MAX_STEPS = 4096
 MAX_TENSORS = 16384
-MAX_ARGS = 64
 DEFAULT_ALIGN_BYTES = 64
 INTEGER_BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "u8": 8, "u16": 16, "u32": 32, "u64": 64}
 FLOAT_TYPES = ("f16", "bf16", "f32", "f64")
-
-
-@dataclass(frozen=True, slots=True)
-class TypedScalar:
-    """A scalar whose device type the plan states: ``k.f32(0.5)``, ``k.i64(n)``."""
-
-    type: str
-    value: bool | int | float
-
-
-@dataclass(frozen=True, slots=True)
-class LocalMemory:
-    """Work-group local memory of ``count`` elements, one local accessor argument."""
-
-    dtype: str
-    count: int
 
 
 class Names:
@@ -198,42 +195,70 @@ class Planner:
         if not isinstance(kernel, str):
             raise PlanError(f"k.launch needs the kernel's name first, not {show(kernel)}")
         what = f"k.launch({show(kernel)})"
-        attributes = {
-            "shared_bytes": shared_bytes, "cooperative": cooperative, "cluster": cluster,
-            "nonportable_cluster": nonportable_cluster, "pdl": pdl, "carveout": carveout,
-        }  # fmt: skip
-        for name, value in attributes.items():
-            if value:
-                hint = "; use k.local(dtype, n)" if name == "shared_bytes" else ""
-                raise PlanError(f"{what}: {name} is not available for {self._language}{hint}")
-        if isinstance(grid, dict):
-            raise PlanError(
-                f"{what}: grid={{'waves': n}} is not available for {self._language}; give numbers"
-            )
+        first = not any(step["kind"] == "launch" for step in self._steps)
+        attributes = attributes_of(
+            self._language, what,
+            {
+                "shared_bytes": shared_bytes, "cooperative": cooperative, "cluster": cluster,
+                "nonportable_cluster": nonportable_cluster, "carveout": carveout,
+                # Before the first launch there is nothing that it could overlap but the clock's start.
+                "pdl": False if first and self._language == "cuda" else pdl,
+            },
+        )  # fmt: skip
         if after is not None:
-            # Steps run in order, which satisfies every dependency on an earlier step.
-            for step in integers(after, f"{what} after"):
-                integer(step, f"{what} after", 0, len(self._steps) - 1)
+            named = [
+                integer(n, f"{what} after", 0, len(self._steps) - 1) for n in integers(after, f"{what} after")
+            ]
+            # On a SYCL device steps run in order, which satisfies every dependency on an earlier step.
+            attributes |= {"after": named} if self._language == "cuda" else {}
         if not isinstance(args, list | tuple) or len(args) > MAX_ARGS:
             raise PlanError(f"{what}: args must be a list of at most {MAX_ARGS} values")
         return self._add_step(
             {
                 "kind": "launch",
                 "kernel": kernel,
-                "grid": _extents(grid, f"{what} grid"),
-                "block": _extents(block, f"{what} block"),
-                "args": [self._argument(value, f"{what} argument {i}") for i, value in enumerate(args)],
+                "grid": grid_of(self._language, grid, what),
+                "block": extents(block, f"{what} block"),
+                "args": [
+                    argument_of(value, f"{what} argument {i}", self._own) for i, value in enumerate(args)
+                ],
+                **attributes,
             }
         )
 
-    def tensor_map(self, *_args: object, **_kwargs: object) -> NoReturn:
-        """A TMA descriptor: CUDA only."""
-        raise PlanError(f"k.tensor_map is not available for {self._language}")
+    def tensor_map(self, buffer: object, box: object = (), **given: object) -> TensorMapValue:
+        """A TMA descriptor of a tensor's memory, x first: see ``tensor_maps``. CUDA only."""
+        self._cuda_only("k.tensor_map")
+        return tensor_map_of(self._own(buffer, "k.tensor_map"), box, given)
+
+    def struct(self, *members: object) -> StructValue:
+        """A struct by value in C layout: tensors become pointers, scalars are typed, lists are arrays."""
+        self._cuda_only("k.struct")
+        return struct_of(members)
+
+    def pointers(self, tensors: object) -> ArrayValue:
+        """An array of pointers in device memory, for a ``T* const*`` parameter."""
+        self._cuda_only("k.pointers")
+        return array_of(tensors, ShapeTensor, "k.pointers")
+
+    def tensor_maps(self, maps: object) -> ArrayValue:
+        """An array of TMA descriptors in device memory, for a ``const CUtensorMap*`` parameter."""
+        self._cuda_only("k.tensor_maps")
+        return array_of(maps, TensorMapValue, "k.tensor_maps")
+
+    def _cuda_only(self, what: str) -> None:
+        if self._language != "cuda":
+            raise PlanError(f"{what} is not available for {self._language}")
 
     # --------------------------------------------------------------------------------------- scalars
 
     def local(self, dtype: object, count: int) -> LocalMemory:
-        """Local memory of ``count`` elements for one work-group, passed as an argument."""
+        """Local memory of ``count`` elements for one work-group, passed as an argument (SYCL)."""
+        if self._language != "sycl":
+            raise PlanError(
+                f"k.local is not available for {self._language}; give k.launch shared_bytes=n and declare "
+                "extern __shared__ memory in the kernel"
+            )
         return LocalMemory(element_type(dtype), integer(count, "k.local count", 1, 2**31))
 
     def cdiv(self, a: int, b: int) -> int:
@@ -248,7 +273,7 @@ class Planner:
         if kind in FLOAT_TYPES:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise PlanError(f"k.{kind} takes a number, not {show(value)}")
-            return TypedScalar(kind, _finite(float(value), f"k.{kind}"))
+            return TypedScalar(kind, finite(float(value), f"k.{kind}"))
         bits = INTEGER_BITS[kind]
         signed = kind.startswith("i")
         low = -(2 ** (bits - 1)) if signed else 0
@@ -324,25 +349,6 @@ class Planner:
             raise PlanError(f"{what} has no {show(name)}; the names are {', '.join(table) or 'none'}")
         return table[name]
 
-    def _argument(self, value: object, what: str) -> dict[str, object]:
-        match value:
-            case ShapeTensor():
-                return {"kind": "tensor", "id": self._own(value, what).id}
-            case TypedScalar(type=kind, value=stated):
-                return {"kind": "typed", "type": kind, "value": stated}
-            case LocalMemory(dtype=dtype, count=count):
-                return {"kind": "local", "dtype": dtype, "count": count}
-            case bool():
-                return {"kind": "bool", "value": value}
-            case int():
-                return {"kind": "int", "value": integer(value, what, -MAX_INT)}
-            case float():
-                return {"kind": "float", "value": _finite(value, what)}
-            case _:
-                raise PlanError(
-                    f"{what} is {show(value)}; pass a tensor, int, float, bool, k.local or k.f32(...)"
-                )
-
     def document(self, returned: object) -> dict[str, object]:
         """The finished plan as JSON data; ``returned`` is what ``plan`` gave back."""
         outputs = returned if isinstance(returned, tuple | list) else (returned,)
@@ -371,19 +377,6 @@ class Planner:
         return tuple(self._inputs)
 
 
-def _extents(value: object, what: str) -> list[int]:
-    entries = integers(value, what)
-    if not 1 <= len(entries) <= 3:
-        raise PlanError(f"{what} has {len(entries)} dimensions; 1 to 3 are possible")
-    return list(entries)
-
-
-def _finite(value: float, what: str) -> float:
-    if not math.isfinite(value):
-        raise PlanError(f"{what} is {value}; write infinities and NaN in the device code")
-    return value
-
-
 def _op_argument(value: object) -> object:
     match value:
         case ShapeTensor():
@@ -391,7 +384,7 @@ def _op_argument(value: object) -> object:
         case None | bool() | int() | str():
             return value
         case float():
-            return _finite(value, "an operator's argument")
+            return finite(value, "an operator's argument")
         case list() | tuple():
             return list(integers(value, "an operator's argument"))
         case _:

@@ -1,0 +1,148 @@
+"""Facts of a CUDA build, counted in its SASS, and what its cubin may not contain.
+
+Static evidence, weighted as SPIR-V's: an instruction in a loop of depth d counts ``LOOP_WEIGHT**min(d, 3)``
+times. ``HFMA2.MMA`` moves zeros and is no matrix instruction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+from kforge.eval.cubin import CompiledKernel, Cubin
+from kforge.eval.facts import LOOP_WEIGHT
+from kforge.eval.sass import Instruction, Placed
+from kforge.types import BuildFacts, KernelFacts, KernelResources
+
+_MATRIX = re.compile(r"(HMMA|IMMA|DMMA|[HIQB]GMMA)\b")
+_CLOCKS = re.compile(r"SR_(CLOCK|GLOBALTIMER)")
+_WIDTH = re.compile(r"\.(64|128|U8|S8|U16|S16)\b")
+_WIDTH_BYTES = {"64": 8, "128": 16, "U8": 1, "S8": 1, "U16": 2, "S16": 2}
+_WIDE_BYTES = 8
+_ASYNC = ("LDGSTS", "UBLKCP", "UTMALDG", "UTMASTG", "UBLKRED", "UTMAREDG")
+_ATOMIC = ("ATOM", "ATOMG", "ATOMS", "RED", "REDG")
+_SUBGROUP = ("SHFL", "VOTE", "VOTEU", "REDUX", "MATCH", "CREDUX")
+_FLOATS: Mapping[str, int] = {
+    "FADD": 1, "FMUL": 1, "FFMA": 2, "DADD": 1, "DMUL": 1, "DFMA": 2, "HADD2": 2, "HMUL2": 2, "HFMA2": 4,
+    "MUFU": 1, "FMNMX": 1, "HMNMX2": 2, "FADD2": 2, "FMUL2": 2, "FFMA2": 4, "FSETP": 0,
+}  # fmt: skip
+# Device memory, output and streams of the device runtime: state or channels that a kernel must not have.
+_FORBIDDEN_CALLS = re.compile(
+    r"(malloc|free|vprintf|__nv_\w*alloc|cudaMalloc|cudaFree|cudaLaunch\w*|cnp\w*|cudaGraph\w*)\Z"
+)
+# Tables of the compiler and of CUDA's own headers, which no kernel writes.
+_LIBRARY_OBJECTS = re.compile(
+    r"(_ZNK?4cuda|_ZNK?3cub|_ZNK?6thrust|_ZNK?18cooperative_groups|_ZN\d+_INTERNAL|__unnamed|\$|_ZZ?NK?4cuda"
+    r"|_ZGV|_ZTV|__constant|_param)"
+)
+_LASTING_SECTIONS = (".nv.global", ".nv.global.init", ".nv.uft", ".nv.udt")
+
+
+@dataclass(slots=True)
+class _Counts:
+    instructions: float = 0.0
+    global_loads: float = 0.0
+    global_load_bytes: float = 0.0
+    global_stores: float = 0.0
+    wide_load_bytes: float = 0.0
+    local_loads: float = 0.0
+    local_stores: float = 0.0
+    float_ops: float = 0.0
+    matrix_ops: float = 0.0
+    async_copies: float = 0.0
+    barriers: float = 0.0
+    subgroup_ops: float = 0.0
+    workgroup_ops: float = 0.0
+    atomics: float = 0.0
+    loop_depth: int = 0
+    loops_with_loads: set[int] = field(default_factory=set)
+
+
+def build_facts(code: Mapping[str, tuple[Placed, ...]], cubin: Cubin, code_bytes: int) -> BuildFacts:
+    """Count what every kernel does."""
+    kernels = tuple(_kernel_facts(name, code[name], cubin.kernels.get(name)) for name in sorted(code))
+    return BuildFacts(kernels=kernels, code_bytes=code_bytes, evidence="sass-static")
+
+
+def _kernel_facts(name: str, code: Sequence[Placed], compiled: CompiledKernel | None) -> KernelFacts:
+    counts = _Counts()
+    for entry in code:
+        if entry.instruction.name == "NOP":
+            continue
+        counts.loop_depth = max(counts.loop_depth, entry.depth)
+        before = counts.global_loads + counts.async_copies
+        _count(entry.instruction, LOOP_WEIGHT ** min(entry.depth, 3), counts)
+        if counts.global_loads + counts.async_copies > before and entry.outermost >= 0:
+            counts.loops_with_loads.add(entry.outermost)
+    values = {e.name: getattr(counts, e.name) for e in fields(counts) if e.name != "loops_with_loads"}
+    resources = None
+    if compiled is not None:
+        resources = KernelResources(
+            registers=compiled.registers,
+            static_shared_bytes=compiled.static_shared_bytes,
+            frame_bytes=compiled.frame_bytes,
+        )
+    return KernelFacts(name=name, loading_loops=len(counts.loops_with_loads), resources=resources, **values)
+
+
+def _count(entry: Instruction, weight: float, counts: _Counts) -> None:
+    name = entry.name
+    counts.instructions += weight
+    if name in ("LDG", "LD"):
+        size = _bytes(entry.opcode)
+        counts.global_loads += weight
+        counts.global_load_bytes += weight * size
+        counts.wide_load_bytes += weight * size * (size >= _WIDE_BYTES)
+    elif name in ("STG", "ST"):
+        counts.global_stores += weight
+    elif name in ("LDS", "LDSM"):
+        counts.local_loads += weight * max(1, _bytes(entry.opcode) // 4)
+    elif name in ("STS", "STSM"):
+        counts.local_stores += weight * max(1, _bytes(entry.opcode) // 4)
+    elif _MATRIX.match(entry.opcode):
+        counts.matrix_ops += weight
+    elif name in _FLOATS and not entry.opcode.startswith("HFMA2.MMA"):
+        counts.float_ops += weight * _FLOATS[name]
+    else:
+        _count_cooperation(name, weight, counts)
+
+
+def _count_cooperation(name: str, weight: float, counts: _Counts) -> None:
+    if name in _ASYNC:
+        counts.async_copies += weight
+    elif name == "BAR":
+        counts.barriers += weight
+    elif name.startswith("UCGABAR"):
+        counts.workgroup_ops += weight
+        counts.atomics += weight  # a cluster-wide barrier reaches beyond the block, as atomics do
+    elif name in _SUBGROUP:
+        counts.subgroup_ops += weight
+    elif name in _ATOMIC:
+        counts.atomics += weight
+
+
+def _bytes(opcode: str) -> int:
+    found = _WIDTH.search(opcode)
+    return _WIDTH_BYTES[found[1]] if found else 4
+
+
+def forbidden_features(code: Mapping[str, tuple[Placed, ...]], cubin: Cubin) -> str | None:
+    """Name what CUDA device code may not contain: clocks, device memory and output calls, lasting state.
+
+    Decided on what was compiled, where no macro and no assembler line hides anything.
+    """
+    for name, instructions in code.items():
+        for entry in instructions:
+            if _CLOCKS.search(entry.instruction.operands):
+                return f"a read of a clock in {name}: a kernel that knows the time can behave for the referee"
+    for called in cubin.undefined:
+        if _FORBIDDEN_CALLS.match(called):
+            return f"a call of {called}: device code gets its memory from the plan and prints nothing"
+    for variable in cubin.variables:
+        if variable.section in _LASTING_SECTIONS and not _LIBRARY_OBJECTS.match(variable.name):
+            return (
+                f"{variable.name}, a variable that outlives its launch (a __device__ variable or a static one); "
+                "pass memory between launches through buffers, and declare tables __constant__"
+            )
+    return None
