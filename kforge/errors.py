@@ -6,6 +6,8 @@ prerequisites and broken infrastructure.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class KforgeError(Exception):
     """Base of every error kforge raises on purpose.
@@ -13,15 +15,17 @@ class KforgeError(Exception):
     Args:
         message: the value and the cause, one or two sentences.
         next_step: the command or change that gets the reader on.
+        details: further keys of the JSON document: what is known in spite of the error.
     """
 
     code = "error"
     exit_code = 3
 
-    def __init__(self, message: str, next_step: str) -> None:
+    def __init__(self, message: str, next_step: str, details: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.next_step = next_step
+        self.details = dict(details or {})
 
 
 class UsageError(KforgeError):

@@ -21,6 +21,7 @@ from kforge.types import (
     TaskDescription,
     TimedOut,
     Unstable,
+    WorkloadResult,
 )
 
 if TYPE_CHECKING:
@@ -90,27 +91,69 @@ def outcome_line(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def print_evaluation(outcome: Outcome, built: Built | None, device: DeviceInfo) -> None:
+def print_evaluation(outcome: Outcome, built: Built | None, device: DeviceInfo | None) -> None:
     """The end of ``kforge eval`` for a person."""
     print(outcome_line(outcome))
-    print(f"device: {device.name} ({device.selector})")
+    if device is not None:
+        print(f"device: {device.name} ({device.selector})")
     if built is not None:
-        print(f"cell: {cell_name(built.measures.cell)}")
-        if built.library_ops:
-            print(f"library operators: {', '.join(built.library_ops)}")
+        print_facts(built)
     if isinstance(outcome, Passed):
         for w in outcome.workloads:
-            print(
-                f"workload {w.workload}: {w.speedup:.2f}x, {w.candidate.n} interleaved samples, "
-                f"noise {w.candidate.noise:.1%}, request floor {w.floor_us:.0f} us, "
-                f"worst error {w.max_error:.2g} of the allowance, "
-                f"{w.timed_outputs_checked} timed outputs verified"
-            )
+            print_workload(w)
             if w.busy_others is not None and w.busy_others > 0.1:
                 print(f"  other processes used {w.busy_others:.0%} of the processors meanwhile")
         print(f"KernelBench's own verdict: {'correct' if outcome.kb_correct else 'not correct'}")
     if isinstance(outcome, BuildFailed):
         print(outcome.log)
+
+
+def print_workload(result: WorkloadResult) -> None:
+    """One workload's times, and what they are worth."""
+    print(
+        f"workload {result.workload}: {result.speedup:.2f}x, {result.candidate.n} interleaved samples, "
+        f"noise {result.candidate.noise:.1%}, request floor {result.floor_us:.0f} us, "
+        f"worst error {result.max_error:.2g} of the allowance, "
+        f"{result.timed_outputs_checked} timed outputs verified"
+    )
+    if result.wall_us is not None:
+        print(
+            f"  device clock {result.candidate.median_us:.1f} us, the verifier's own {result.wall_us:.1f} us "
+            "a run"
+        )
+    if result.compiled is not None and result.compiled_speedup is not None:
+        speedup, low, high = result.compiled_speedup
+        print(
+            f"  against torch.compile: {speedup:.2f}x ({low:.2f}..{high:.2f}), "
+            f"{result.compiled.median_us:.0f} us"
+        )
+
+
+def print_built(built: Built, device: DeviceInfo) -> None:
+    """A build that was not run."""
+    print(f"built for {device.arch} ({device.name}) in {built.build_s:.1f} s")
+    print_facts(built)
+
+
+def print_facts(built: Built) -> None:
+    """What the compiled code says of itself."""
+    print(f"cell: {cell_name(built.measures.cell)}")
+    if built.library_ops:
+        print(f"library operators: {', '.join(built.library_ops)}")
+    for kernel in built.facts.kernels:
+        wide = kernel.wide_load_bytes / kernel.global_load_bytes if kernel.global_load_bytes else 0.0
+        words = [f"{wide:.0%} of loaded bytes by wide loads"]
+        if kernel.resources is not None:
+            words = [
+                f"{kernel.resources.registers} registers",
+                f"{kernel.resources.static_shared_bytes} B static shared memory",
+                f"{kernel.resources.frame_bytes} B stack",
+                *words,
+            ]
+        for count, name in ((kernel.matrix_ops, "matrix"), (kernel.async_copies, "asynchronous copy")):
+            if count:
+                words.append(f"{name} instructions")
+        print(f"kernel {kernel.name}: {', '.join(words)}")
 
 
 def cell_name(cell: tuple[int, int, int]) -> str:

@@ -106,7 +106,10 @@ class CandidateSource:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
-    """A compute device as the plan sees it (``k.device``) and as results name it."""
+    """A compute device as the plan sees it (``k.device``) and as results name it.
+
+    ``uuid`` tells one card from another of the same kind; it is provenance, no part of any key.
+    """
 
     language: Language
     backend: str
@@ -125,6 +128,7 @@ class DeviceInfo:
     memory_bytes: int
     is_cpu: bool
     selector: str
+    uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-import psycopg
 import pytest
 from hypothesis import settings
 
@@ -83,6 +82,8 @@ def postgres_server() -> Iterator[str]:
 def postgres_url(postgres_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a fresh, empty database."""
     name = f"t{abs(hash(request.node.nodeid)):x}"
+    import psycopg  # a GPU box has no need of it
+
     with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as admin:
         admin.execute(f'create database "{name}"'.encode())
         yield f"{postgres_server}/{name}"

@@ -29,16 +29,18 @@ class Row:
 
 
 def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Check interpreter, compiler, SYCL, devices, sandbox, store. Exit code 2: something is missing."""
+    """Check interpreter, compilers, devices, sandbox, store. Exit code 2: something is missing."""
     from kforge.config import places
 
     here = places()
+    cuda, has_card = _cuda()
     rows = [
         _python(),
         _torch(),
-        _compiler(),
+        _compiler(not has_card),
         _cache(here),
-        *_sycl(here),
+        *_sycl(here, not has_card),
+        *cuda,
         *_sandbox(),
         _store(chosen_store(store)),
     ]
@@ -81,24 +83,56 @@ def _torch() -> Row:
         return Row("torch", False, "not installed", fix)
 
 
-def _compiler() -> Row:
+def _compiler(required: bool) -> Row:
     path = shutil.which("g++")
-    return Row("g++", path is not None, path or "not on the PATH", "apt-get install g++")
+    return Row("g++", path is not None, path or "not on the PATH", "apt-get install g++", required)
 
 
-def _sycl(here: Places) -> list[Row]:
+def _sycl(here: Places, required: bool) -> list[Row]:
     from kforge.eval.sycl_runtime import PIP_LINE, ensure_shim, runtime_version
     from kforge.workers.hardware import detect_devices
 
     try:
         rows = [Row("sycl runtime", True, runtime_version(), PIP_LINE)]
         rows.append(Row("sycl shim", True, str(ensure_shim(writable(here.cache))), PIP_LINE))
-        devices = detect_devices()
+        devices = detect_devices("sycl")
     except KforgeError as error:
-        return [Row("sycl", False, error.message, error.next_step)]
+        return [Row("sycl", False, error.message, error.next_step, required)]
     listed = ", ".join(f"{d.selector} {d.name}" for d in devices) or "none"
     rows.append(Row("sycl devices", bool(devices), listed, f"{PIP_LINE} (brings the OpenCL CPU device)"))
     return rows
+
+
+def _cuda() -> tuple[list[Row], bool]:
+    """The rows of CUDA, and whether there is a card: then kforge works here without SYCL."""
+    from kforge.eval.cuda_driver import PIP_LINE
+    from kforge.eval.cuda_toolkit import toolkit
+    from kforge.workers.hardware import detect_devices
+
+    try:
+        tools = toolkit()
+        rows = [Row("cuda compiler", True, f"{tools.version} at {tools.libraries}", PIP_LINE, False)]
+        devices = detect_devices("cuda")
+    except KforgeError as error:
+        return [Row("cuda", False, error.message, error.next_step, False)], False
+    listed = ", ".join(f"{d.selector} {d.name} ({d.arch}, {d.driver})" for d in devices) or "none"
+    fix = "candidates are built and not run here; use a machine with an NVIDIA GPU and driver"
+    rows.append(Row("cuda devices", bool(devices), listed, fix, False))
+    if devices:
+        rows.append(_torch_for_cuda())
+    return rows, bool(devices)
+
+
+def _torch_for_cuda() -> Row:
+    """Whether torch is built for CUDA, told from its files: importing it takes seconds."""
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.find_spec("torch")
+    place = Path(spec.origin).parent / "lib" / "libtorch_cuda.so" if spec and spec.origin else None
+    ok = place is not None and place.exists()
+    found = "built with CUDA" if ok else "a CPU build"
+    return Row("torch cuda", ok, found, "pip install --force-reinstall torch (PyPI's build brings CUDA)")
 
 
 def _sandbox() -> list[Row]:

@@ -19,7 +19,8 @@ from kforge.cli.options import (
 from kforge.cli.output import print_json
 
 if TYPE_CHECKING:
-    from kforge.types import CandidateSource, DeviceInfo, Outcome
+    from kforge.errors import NoDevice
+    from kforge.types import CandidateSource, DeviceInfo, Outcome, ParseFailed, Track
     from kforge.workers.local import Evaluated
 
 MAX_READ_BYTES = 2 << 20
@@ -38,7 +39,9 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
 
     from kforge.config import places
     from kforge.data.tasks.registry import resolve
+    from kforge.errors import NoDevice
     from kforge.eval.candidate import parse_candidate
+    from kforge.eval.cuda_devices import BUILD_TARGETS
     from kforge.render import print_evaluation
     from kforge.types import ParseFailed, Passed
     from kforge.workers.hardware import choose_device
@@ -48,30 +51,81 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
     text = read_candidate(file)
     here = places()
     resolve(task, here.user_tasks)
-    parsed = parse_candidate(text)
-    if isinstance(parsed, ParseFailed):
-        chosen = choose_device("sycl", device)
-        result = Evaluated(parsed, None)
-        source: CandidateSource | None = None
+    source = parse_candidate(text)
+    chosen: DeviceInfo | None = None
+    if isinstance(source, ParseFailed):
+        result = Evaluated(source, None)
     else:
-        source = parsed
-        chosen = choose_device(source.language, device)
-        result = asyncio.run(
-            evaluate_once(
-                source,
-                task,
-                size,
-                device=chosen,
-                track=allowed,
-                cache_dir=writable(here.cache),
-                user_dir=here.user_tasks,
-            )
-        )
+        cache_dir = writable(here.cache)
+        try:
+            if source.language == "cuda" and device in BUILD_TARGETS:
+                raise NoDevice(
+                    f"{device} is an architecture to build for, not a device.", "use --device auto"
+                )
+            chosen = choose_device(source.language, device)
+        except NoDevice as error:
+            if source.language != "cuda":
+                raise
+            result = build_only(
+                error, source, task, size,
+                target=device, track=allowed, cache_dir=cache_dir, user_dir=here.user_tasks,
+            )  # fmt: skip
+        else:
+            work = evaluate_once(
+                source, task, size,
+                device=chosen, track=allowed, cache_dir=cache_dir, user_dir=here.user_tasks,
+            )  # fmt: skip
+            result = asyncio.run(work)
     if as_json:
         print_json(document(result, source, task=task, size=size, track=track, device=chosen, text=text))
     else:
         print_evaluation(result.outcome, result.built, chosen)
     raise typer.Exit(0 if isinstance(result.outcome, Passed) else 1)
+
+
+def build_only(
+    missing: NoDevice, source: CandidateSource, task: str, size: str,
+    *, target: str, track: Track, cache_dir: Path, user_dir: Path | None,
+) -> Evaluated:  # fmt: skip
+    """What can be said of a CUDA candidate without a card: how its build was rejected.
+
+    Raises:
+        NoDevice: it was built; the facts go with the error.
+    """
+    import sys
+
+    from kforge.codec import to_dict
+    from kforge.errors import InfraError, NoDevice
+    from kforge.eval.cuda_devices import BUILD_TARGETS, DEFAULT_TARGET
+    from kforge.render import print_built
+    from kforge.types import Built, InfraFailed, StageSeconds
+    from kforge.workers.building import build_once
+    from kforge.workers.local import Evaluated
+
+    card = BUILD_TARGETS[target if target in BUILD_TARGETS else DEFAULT_TARGET]
+    report = build_once(source, task, size, target=card, track=track, cache_dir=cache_dir, user_dir=user_dir)
+    match report.result:
+        case Built() as built:
+            if "--json" not in sys.argv:
+                print_built(built, card)
+            raise NoDevice(
+                f"{missing.message.removesuffix('.')}. The candidate was built for {card.arch} and not run.",
+                missing.next_step,
+                {
+                    "status": None,
+                    "target": card.arch,
+                    "candidate": source.hash,
+                    "measures": to_dict(built.measures),
+                    "facts": to_dict(built.facts),
+                    "uses_library_ops": list(built.library_ops),
+                    "seconds": {"build": round(report.seconds, 3)},
+                },
+            )
+        case InfraFailed(reason=reason):
+            raise InfraError(f"The candidate could not be built: {reason}", "run `kforge doctor`")
+        case rejected:
+            seconds = StageSeconds(build=report.seconds, total=report.seconds)
+            return Evaluated(rejected, None, seconds)
 
 
 def read_candidate(file: Path) -> str:
@@ -93,15 +147,16 @@ def read_candidate(file: Path) -> str:
 
 
 def document(
-    result: Evaluated, source: CandidateSource | None, *, task: str, size: str, track: str,
-    device: DeviceInfo, text: str,
+    result: Evaluated, parsed: CandidateSource | ParseFailed, *, task: str, size: str, track: str,
+    device: DeviceInfo | None, text: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The JSON of ``kforge eval``: every key of the contract, null where a value was not earned."""
     import hashlib
 
     from kforge.codec import to_dict
-    from kforge.types import CheckFailed, Passed
+    from kforge.types import CandidateSource, CheckFailed, Passed
 
+    source = parsed if isinstance(parsed, CandidateSource) else None
     outcome: Outcome = result.outcome
     passed = outcome if isinstance(outcome, Passed) else None
     failed = outcome if isinstance(outcome, CheckFailed) else None
@@ -115,7 +170,7 @@ def document(
         "size": size,
         "language": source.language if source else None,
         "track": track,
-        "device": device.name,
+        "device": device.name if device else None,
         "candidate": source.hash if source else hashlib.sha256(text.encode()).hexdigest(),
         "precision": precision,
         "speedup": passed.speedup if passed else None,
@@ -128,6 +183,7 @@ def document(
         "kb_correct": kb_correct,
         "max_error": max_error,
         "measures": to_dict(built.measures) if built else None,
+        "facts": to_dict(built.facts) if built else None,
         "uses_library_ops": list(built.library_ops) if built else None,
         "seconds": {
             "build": round(result.seconds.build, 3), "check": round(result.seconds.check, 3),

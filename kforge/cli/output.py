@@ -59,7 +59,8 @@ def report_error(error: KforgeError, as_json: bool) -> int:
     # Either stream may lead nowhere (full disk, closed pipe); the exit code still speaks.
     if as_json:
         with contextlib.suppress(OSError):
-            print_json({"error": {"code": error.code, "message": error.message, "next": error.next_step}})
+            said = {"code": error.code, "message": error.message, "next": error.next_step}
+            print_json({"error": said, **error.details})
     with contextlib.suppress(OSError):
         sys.stderr.write(f"error: {error.message}\n  next: {error.next_step}\n")
         sys.stderr.flush()

@@ -92,7 +92,10 @@ class TorchSession:
             self._forward()
 
     def handle(self, request: dict[str, Any]) -> None:
-        """``choose`` what to run and at which policy: ``eager`` or ``compiled``; both are warm afterwards."""
+        """``choose`` what runs and at which policy: ``eager`` or ``compiled``; ``rest``: give memory back."""
+        if request["do"] == "rest":
+            torch.cuda.empty_cache()
+            return
         if request["do"] != "choose":
             raise LaunchRefused(f"unknown request {request['do']!r}")
         apply_policy(request["policy"])

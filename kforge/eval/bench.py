@@ -88,10 +88,9 @@ class Benchmark:
         worst, kb = checked
         for position, (draw, outputs) in enumerate(self._timings.kept):
             self._stage.trial = position
-            truth = self._bench.truth(draw, precision)
-            if truth is not None:
-                error, sample_kb = self._stage.require_correct(self._bench, outputs, draw, truth)
-                worst, kb = max(worst, error), kb and sample_kb
+            found = self._stage.require_correct(self._bench, outputs, draw, precision)
+            if found is not None:
+                worst, kb = max(worst, found[0]), kb and found[1]
         return self._result(floor_us, baseline_floor_us, worst, kb, busy_others)
 
     def _warm_up(self) -> None:

@@ -22,7 +22,7 @@ from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage, Stop
 from kforge.eval.runner_client import RunnerRefused, Sample
 from kforge.eval.samples import ratio_interval, summarise, verdict
-from kforge.eval.workbench import Workbench
+from kforge.eval.workbench import Draw, Workbench
 from kforge.types import Precision, Suspect, Unstable, WorkloadResult
 
 MAX_LATE = 20
@@ -56,6 +56,10 @@ class CudaBaseline:
     def choose(self, what: str, policy: Policy, limit_s: float, *, warm: bool) -> None:
         """Say what the next ``go`` runs."""
         self.client.ask({"do": "choose", "what": what, "policy": policy, "warm": warm}, limit_s)
+
+    def rest(self, limit_s: float) -> None:
+        """Give back the memory that torch only keeps for speed: truths and checks need it."""
+        self.client.ask({"do": "rest"}, limit_s)
 
     def compile(self, policy: Policy, limit_s: float) -> bool:
         """Whether torch.compile works for this module under a policy; compiles at the first call."""
@@ -130,33 +134,54 @@ class CudaBenchmark:
         deadline, late = self._clock.monotonic() + self._protocol.bench_budget_s, 0
         while not self._enough(deadline):
             number = len(self._candidate_us)
-            draw = self._bench.draw("own")
-            given = draw.given(self._bench.state_names)
             self._stage.trial = number
-            with self._stage:
-                self._contender.prepare(given, self._secret.choice(POISONS))
-            self._baseline.give(given)
-            torch.cuda.synchronize()
-            # The order alternates, so that neither side always runs on the clocks the other left.
-            first = self._baseline_samples() if number % 2 else {}
-            with self._stage:
-                sample = self._go()
-            times = first or self._baseline_samples()
-            if not sample.ahead or times is None:
+            taken, found = self._take(precision, verify=number in verified)
+            if not taken:
                 late += 1
                 self._require_ahead(late)
-                continue
-            self._candidate_us.append(sample.device_us)
-            for name, us in times.items():
-                self._baseline_us[name].append(us)
-            if number in verified:
-                outputs = self._outputs(given)
-                # The reference lives in this process and context only; the runner maps neither.
-                found = self._stage.require_correct(self._bench, outputs, draw, precision)
-                if found is not None:
-                    worst, kb = max(worst, found[0]), kb and found[1]
-                self._checked += 1
+            if found is not None:
+                worst, kb = max(worst, found[0]), kb and found[1]
+        self._baseline.rest(self._protocol.baseline_limit_s)
         return worst, kb
+
+    def _take(self, precision: Precision, *, verify: bool) -> tuple[bool, tuple[float, bool] | None]:
+        """One sample of everything on fresh values.
+
+        Returns:
+            whether it counts, and (worst error, KernelBench's verdict) of its outputs if they were verified.
+        """
+        draw = self._bench.draw("own")
+        given = draw.given(self._bench.state_names)
+        with self._stage:
+            self._contender.prepare(given, self._secret.choice(POISONS))
+        self._baseline.give(given)
+        torch.cuda.synchronize()
+        # The order alternates, so that neither side always runs on the clocks the other left.
+        first = len(self._candidate_us) % 2 == 1
+        times = self._baseline_samples() if first else None
+        with self._stage:
+            sample = self._go()
+        if not first:
+            times = self._baseline_samples()
+        if not sample.ahead or times is None:
+            return False, None
+        self._candidate_us.append(sample.device_us)
+        for name, us in times.items():
+            self._baseline_us[name].append(us)
+        return True, self._verify(draw, given, precision) if verify else None
+
+    def _verify(self, draw: Draw, given: Sequence[Tensor], precision: Precision) -> tuple[float, bool] | None:
+        """Judge this sample's outputs. The reference lives in this process and context only."""
+        outputs = self._outputs(given)
+        limit_s = self._protocol.baseline_limit_s
+        self._baseline.rest(limit_s)
+        found = self._stage.require_correct(self._bench, outputs, draw, precision)
+        self._checked += 1
+        del outputs
+        torch.cuda.empty_cache()
+        for name in self._baseline_us:
+            self._baseline.choose(name, self._policy, limit_s, warm=True)
+        return found
 
     def _outputs(self, given: Sequence[Tensor]) -> list[Tensor]:
         with self._stage:

@@ -108,10 +108,10 @@ def groups_of(values: Tensor) -> Tensor:
 
 def _truth(exact: Tensor, eager: Tensor, modelled: Sequence[Tensor]) -> Truth:
     if not exact.is_floating_point():
-        zero = torch.zeros((1, 1), dtype=torch.float64)
+        zero = torch.zeros((1, 1), dtype=torch.float64, device=exact.device)
         return Truth(exact, zero, zero, eager)
     grouped = groups_of(exact)
-    rms = torch.zeros((grouped.shape[0], 1), dtype=torch.float64)
+    rms = torch.zeros((grouped.shape[0], 1), dtype=torch.float64, device=exact.device)
     largest = torch.zeros_like(rms)
     for run in modelled:
         error = (groups_of(run.double()) - grouped).nan_to_num(0.0, 0.0, 0.0).abs()
@@ -130,13 +130,14 @@ def _at_least_typical(spread: Tensor, size: Tensor) -> Tensor:
     return torch.maximum(spread, shares.median() * size) if shares.numel() else spread
 
 
-def judge(output: Tensor, truth: Truth, name: str) -> Agreement | Mismatch:
+def judge(output: Tensor, truth: Truth, name: str, *, first_row: int = 0) -> Agreement | Mismatch:
     """Compare one output with its truth.
 
     Args:
         output: the candidate's, same shape and dtype as the reference's eager output.
         truth: what it must be.
         name: how the message calls it.
+        first_row: where ``output`` begins in the whole one, if it is a piece of it.
     """
     exact = truth.exact
     if not exact.is_floating_point():
@@ -144,7 +145,7 @@ def judge(output: Tensor, truth: Truth, name: str) -> Agreement | Mismatch:
         if wrong:
             return Mismatch("mismatch", f"{name}: {wrong} of {exact.numel()} integer values differ", None)
         return Agreement(0.0)
-    masks = _mask_mismatch(output, exact, name)
+    masks = _mask_mismatch(output, exact, name, first_row)
     if masks is not None:
         return masks
     candidate = groups_of(output.double()).nan_to_num(0.0, 0.0, 0.0)
@@ -159,10 +160,10 @@ def judge(output: Tensor, truth: Truth, name: str) -> Agreement | Mismatch:
     worst = float(torch.maximum(rms_ratio.max(), max_ratio.max()))
     if worst <= 1.0:
         return Agreement(worst)
-    return Mismatch("mismatch", _describe(output, exact, error / max_bound, name, worst), worst)
+    return Mismatch("mismatch", _describe(output, exact, max_ratio, f"{name}: ", (worst, first_row)), worst)
 
 
-def _mask_mismatch(output: Tensor, exact: Tensor, name: str) -> Mismatch | None:
+def _mask_mismatch(output: Tensor, exact: Tensor, name: str, first_row: int) -> Mismatch | None:
     both_nan = torch.isnan(output) & torch.isnan(exact)
     same_inf = torch.isinf(exact) & (output.double() == exact)
     wrong = (~torch.isfinite(output) | ~torch.isfinite(exact)) & ~both_nan & ~same_inf
@@ -175,20 +176,25 @@ def _mask_mismatch(output: Tensor, exact: Tensor, name: str) -> Mismatch | None:
     return Mismatch(
         "non_finite",
         f"{name}: {count} of {output.numel()} values are non-finite where the reference is not (or the other "
-        f"way round); first at {where}: got {got}, want {want:.6g}{hint}",
+        f"way round); first at {_shown(where, first_row)}: got {got}, want {want:.6g}{hint}",
         None,
     )
 
 
-def _describe(output: Tensor, exact: Tensor, ratio: Tensor, name: str, worst: float) -> str:
+def _describe(output: Tensor, exact: Tensor, ratio: Tensor, label: str, found: tuple[float, int]) -> str:
+    worst, first_row = found
     flat = int(ratio.reshape(-1).argmax())
     where = _index(flat, tuple(exact.shape))
     share = float((ratio > 1).double().mean())
     got, want = float(output.reshape(-1)[flat]), float(exact.reshape(-1)[flat])
     return (
-        f"{name}: {share:.2%} of {exact.numel()} values are outside their bound, worst {worst:.3g} times it, "
-        f"at {where}: got {got:.9g}, want {want:.9g}"
+        f"{label}{share:.2%} of {exact.numel()} values are outside their bound, worst {worst:.3g} times it, "
+        f"at {_shown(where, first_row)}: got {got:.9g}, want {want:.9g}"
     )
+
+
+def _shown(where: tuple[int, ...], first_row: int) -> tuple[int, ...]:
+    return (where[0] + first_row, *where[1:]) if where else where
 
 
 def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kforge.errors import InfraError, MissingPrerequisite
+from kforge.eval.compile_cuda import CudaBuilder
 from kforge.eval.compile_sycl import SyclBuilder
 from kforge.eval.compiled import Compiled
 from kforge.types import BuildFailed, CandidateSource, DeviceInfo, InfraFailed, Language, Scalar, TimedOut
@@ -35,6 +36,10 @@ class Builder(Protocol):
         """Compiler and runtime version, part of every build's address."""
         ...
 
+    def target(self, device: DeviceInfo) -> str:
+        """What of a device a build depends on, part of its address."""
+        ...
+
     async def build(
         self, source: CandidateSource, tune: Mapping[str, Scalar], device: DeviceInfo, cache_dir: Path
     ) -> Compiled | BuildFailed | TimedOut | InfraFailed:
@@ -42,7 +47,7 @@ class Builder(Protocol):
         ...
 
 
-BUILDERS: tuple[Builder, ...] = (SyclBuilder(),)
+BUILDERS: tuple[Builder, ...] = (SyclBuilder(), CudaBuilder())
 
 
 def builder_for(language: Language) -> Builder:
@@ -72,14 +77,14 @@ class CachedBuild:
     cached: bool
 
 
-def build_key(source: CandidateSource, tune: Mapping[str, Scalar], device: DeviceInfo, version: str) -> str:
-    """Content address of a build: device code, macros, compiler and device, nothing of the plan."""
+def build_key(source: CandidateSource, tune: Mapping[str, Scalar], version: str, target: str) -> str:
+    """Content address of a build: device code, macros, compiler and target, nothing of the plan."""
     parts = {
         "code": source.device_code,
         "tune": dict(sorted(tune.items())),
         "language": source.language,
         "compiler": version,
-        "device": [device.backend, device.name, device.driver],
+        "target": target,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -94,7 +99,7 @@ async def cached_build(
         InfraError: the cache directory cannot be written.
     """
     builder = builder_for(source.language)
-    key = build_key(source, tune, device, builder.version())
+    key = build_key(source, tune, builder.version(), builder.target(device))
     home = cache_dir / "builds" / key[:2] / key
     found = _read(home, key)
     if found is not None:

@@ -61,8 +61,12 @@ class CudaBuilder:
         return "cuda"
 
     def version(self) -> str:
-        """Compiler version and prelude: everything beside source and architecture that can change the code."""
+        """Compiler and prelude: what beside source and architecture can change the code."""
         return f"{toolkit().version} c++17 prelude-1"
+
+    def target(self, device: DeviceInfo) -> str:
+        """The architecture: machine code depends on nothing else of a card."""
+        return device.arch
 
     async def build(
         self, source: CandidateSource, tune: Mapping[str, Scalar], device: DeviceInfo, cache_dir: Path

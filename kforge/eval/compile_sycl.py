@@ -75,6 +75,10 @@ class SyclBuilder:
         """SYCL wheel version, shim and prelude: everything that can change the code."""
         return f"{runtime_version()} {shim_path(Path('.')).name} {' '.join(BUILD_OPTIONS)} prelude-1"
 
+    def target(self, device: DeviceInfo) -> str:
+        """Device and driver: the image is theirs."""
+        return f"{device.backend} {device.name} {device.driver}"
+
     async def build(
         self, source: CandidateSource, tune: Mapping[str, Scalar], device: DeviceInfo, cache_dir: Path
     ) -> Compiled | BuildFailed | TimedOut | InfraFailed:

@@ -1,6 +1,6 @@
-"""What a cubin says of itself: kernels, their parameters as compiled, resources, symbols. Hostile-input safe.
+"""What a cubin says of itself: kernels, parameters as compiled, resources, symbols. Safe on hostile input.
 
-ELF64 with NVIDIA's ``.nv.info`` attributes; the layout of the attributes is that of the CUDA binary utilities.
+ELF64 with NVIDIA's ``.nv.info`` attributes, laid out as the CUDA binary utilities print them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the CUDA compiler's parts lie: NVRTC, headers, disassembler. Wheels first, then a toolkit on the machine.
+"""Where the CUDA compiler's parts lie: NVRTC, headers, disassembler. Wheels first, then a toolkit.
 
 A build needs neither GPU nor driver nor toolkit: ``pip install 'kforge[cuda]'`` brings everything. A GPU box
 that can install little may have torch's own CUDA wheels and a toolkit, which serve as well.
@@ -66,9 +66,9 @@ def _include(pathfinder: Any) -> tuple[str, ...]:  # noqa: ANN401
         if place is not None:
             found.append(place)
     for home in _homes():
-        for place in (home / "include", home / "include" / "cccl"):
-            if place.is_dir() and str(place) not in found:
-                found.append(str(place))
+        for folder in (home / "include", home / "include" / "cccl"):
+            if folder.is_dir() and str(folder) not in found:
+                found.append(str(folder))
     for header, wheel in (("cuda_fp16.h", "runtime"), ("crt/mma.h", "crt"), ("cuda/std/cstdint", "cccl")):
         if not any((Path(place) / header).exists() for place in found):
             raise MissingPrerequisite(

@@ -127,10 +127,17 @@ def _bytes(opcode: str) -> int:
     return _WIDTH_BYTES[found[1]] if found else 4
 
 
-def forbidden_features(code: Mapping[str, tuple[Placed, ...]], cubin: Cubin) -> str | None:
+def forbidden_features(
+    code: Mapping[str, tuple[Placed, ...]], cubin: Cubin, constants: frozenset[str] = frozenset()
+) -> str | None:
     """Name what CUDA device code may not contain: clocks, device memory and output calls, lasting state.
 
     Decided on what was compiled, where no macro and no assembler line hides anything.
+
+    Args:
+        code: the disassembly.
+        cubin: the module.
+        constants: names that the source declares ``constexpr``.
     """
     for name, instructions in code.items():
         for entry in instructions:
@@ -140,9 +147,11 @@ def forbidden_features(code: Mapping[str, tuple[Placed, ...]], cubin: Cubin) -> 
         if _FORBIDDEN_CALLS.match(called):
             return f"a call of {called}: device code gets its memory from the plan and prints nothing"
     for variable in cubin.variables:
-        if variable.section in _LASTING_SECTIONS and not _LIBRARY_OBJECTS.match(variable.name):
+        if variable.section not in _LASTING_SECTIONS or _LIBRARY_OBJECTS.match(variable.name):
+            continue
+        if not any(variable.name in (c, f"_ZL{len(c)}{c}") for c in constants):
             return (
-                f"{variable.name}, a variable that outlives its launch (a __device__ variable or a static one); "
+                f"{variable.name}, a variable that outlives its launch (a __device__ or static one); "
                 "pass memory between launches through buffers, and declare tables __constant__"
             )
     return None

@@ -20,9 +20,9 @@ TRIALS: tuple[Distribution, ...] = ("own", "scaled", "heavy", "sparse", "own")
 OUTLIER_FRACTION = 1e-3
 
 
-def generator(seed: int) -> torch.Generator:
-    """A CPU generator for one draw."""
-    made = torch.Generator(device="cpu")
+def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one draw, on the device whose values it draws."""
+    made = torch.Generator(device=device)
     made.manual_seed(seed)
     return made
 
@@ -34,13 +34,14 @@ def transform(own: Tensor, kind: InputKind, distribution: Distribution, rng: tor
         own: any shape; integer, bool and ``fixed`` inputs are returned as they are.
         kind: what the values mean.
         distribution: which of the trial distributions.
-        rng: of this draw alone.
+        rng: of this draw alone, on the device of ``own``.
 
     Returns:
-        A new tensor of the same shape, dtype and layout.
+        A tensor of the same shape, dtype and layout: ``own`` itself where nothing changes, for a full-size
+        input is a large part of a card's memory.
     """
     if distribution == "own" or not own.is_floating_point():
-        return own.clone()
+        return own
     match kind:
         case "real":
             values = _REAL[distribution](own, rng)
@@ -49,10 +50,12 @@ def transform(own: Tensor, kind: InputKind, distribution: Distribution, rng: tor
         case "probability":
             values = _probability(own, rng)
         case "index" | "sign" | "mask" | "fixed":
-            return own.clone()
+            return own
         case _:
             assert_never(kind)
     # The plan was made for the task's own strides: a transposed input stays transposed.
+    if values.stride() == own.stride() and values.dtype == own.dtype:
+        return values
     return torch.empty_like(own).copy_(values)
 
 
@@ -63,33 +66,38 @@ def _row_shape(x: Tensor) -> tuple[int, ...]:
 
 
 def _randn(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=rng, dtype=torch.float32)
+    return torch.randn(shape, generator=rng, dtype=torch.float32, device=rng.device)
+
+
+def _rand(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=rng, device=rng.device)
 
 
 def _scaled(own: Tensor, rng: torch.Generator) -> Tensor:
     """Every row gets its own scale (log-uniform over 16x) and shift, so no row can stand for another."""
-    scale = torch.exp2(torch.rand(_row_shape(own), generator=rng) * 4.0 - 2.0)
-    return own * scale + _randn(_row_shape(own), rng) * scale
+    scale = torch.exp2(_rand(_row_shape(own), rng) * 4.0 - 2.0)
+    shift = _randn(_row_shape(own), rng) * scale
+    return torch.addcmul(shift, own, scale)
 
 
 def _heavy(own: Tensor, rng: torch.Generator) -> Tensor:
     """Log-normal tails on both signs, with sparse outliers worth many standard deviations."""
     values = _randn(tuple(own.shape), rng)
-    values = values * torch.exp(0.5 * _randn(tuple(own.shape), rng))
-    outliers = torch.rand(own.shape, generator=rng) < OUTLIER_FRACTION
+    values.mul_(_randn(tuple(own.shape), rng).mul_(0.5).exp_())
+    outliers = _rand(tuple(own.shape), rng) < OUTLIER_FRACTION
     return torch.where(outliers, values * 30.0, values)
 
 
 def _sparse(own: Tensor, rng: torch.Generator) -> Tensor:
     """Half exact zeros, the rest of both signs."""
-    signs = torch.where(torch.rand(own.shape, generator=rng) < 0.5, -1.0, 1.0)
-    kept = torch.rand(own.shape, generator=rng) < 0.5
-    return torch.where(kept, own * signs, torch.zeros((), dtype=own.dtype))
+    drawn = _rand(tuple(own.shape), rng)
+    # One draw in four decides for each of: zero, zero, minus, plus.
+    return torch.where(drawn < 0.5, 0.0, torch.where(drawn < 0.75, -own, own))
 
 
 def _probability(own: Tensor, rng: torch.Generator) -> Tensor:
     """Another point of the simplex, of a random sharpness per row."""
-    power = torch.exp2(torch.rand((*own.shape[:-1], 1), generator=rng) * 4.0 - 1.0)
+    power = torch.exp2(_rand((*own.shape[:-1], 1), rng) * 4.0 - 1.0)
     logits = own.double().clamp_min(1e-30).log() * power + 0.3 * _randn(tuple(own.shape), rng)
     return torch.softmax(logits, dim=-1).clamp_min(1e-12).to(own.dtype)
 

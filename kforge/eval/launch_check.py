@@ -114,8 +114,8 @@ def _check_cuda(plan: LaunchPlan, step: LaunchStep, number: int, device: DeviceI
         if isinstance(extents, tuple) and any(n > limit for n, limit in zip(extents, limits, strict=False)):
             raise Refused("grid", f"{what}: {label} {extents} is above the limit {limits}")
     if step.shared_bytes > device.shared_optin:
-        raise Refused("shared_memory", f"{what}: {step.shared_bytes} bytes of dynamic shared memory; the device "
-                      f"gives a block at most {device.shared_optin}")  # fmt: skip
+        raise Refused("shared_memory", f"{what}: {step.shared_bytes} bytes of dynamic shared memory; the "
+                      f"device gives a block at most {device.shared_optin}")  # fmt: skip
     if step.after is not None and any(n >= number for n in step.after):
         raise Refused(
             "plan_form", f"{what}: after={list(step.after)} names a step that is not before step {number}"

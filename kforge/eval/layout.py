@@ -11,7 +11,16 @@ from typing import assert_never
 
 from kforge.eval import spirv
 from kforge.eval.facts import KERNEL_PREFIX
-from kforge.eval.parameter_types import SCALAR_BYTES, LocalType, ParameterType, PointerType, ScalarParameter
+from kforge.eval.parameter_types import (
+    SCALAR_BYTES,
+    ArrayType,
+    LocalType,
+    ParameterType,
+    PointerType,
+    ScalarParameter,
+    StructType,
+    TensorMapType,
+)
 from kforge.eval.signature import Signature
 from kforge.types import ScreenedOut
 
@@ -65,6 +74,8 @@ def _declared(parameter: ParameterType) -> tuple[tuple[str, ...], ...]:
             return ((kind,),)
         case ScalarParameter(type=kind):
             return ((f"i{8 * SCALAR_BYTES[kind]}",),)
+        case TensorMapType() | StructType() | ArrayType():
+            raise AssertionError("the SYCL signature parser resolves to no such type")
         case _:
             assert_never(parameter)
 

@@ -101,7 +101,7 @@ def _by_value(
     scalar = scalar_of(base)
     if scalar is None:
         raise Unresolved(
-            f"`{shown}`: write a builtin type such as float, int or long long, a struct defined in SOURCE, or "
+            f"`{shown}`: write a builtin type such as float or long long, a struct defined in SOURCE, or "
             "const __grid_constant__ CUtensorMap"
         )
     return ScalarParameter(scalar)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from kforge.codec import to_json
 from kforge.eval.bind import check_arguments
 from kforge.eval.classify import classify
 from kforge.eval.compile import CachedBuild, cached_build
-from kforge.eval.facts import build_facts, forbidden_features
-from kforge.eval.layout import check_layout
-from kforge.eval.plan import BoundPlan, LaunchPlan, LaunchStep
+from kforge.eval.inspection import INSPECTORS
+from kforge.eval.plan import BoundPlan, LaunchPlan, LaunchStep, Waves
 from kforge.eval.plan_process import plan_candidate
 from kforge.eval.screen import screen_source
-from kforge.eval.signature import Signature, Signatures, parse_signatures
-from kforge.eval.syclbin import spirv_modules
+from kforge.eval.signature import Signatures
 from kforge.types import (
     BuildFailed,
     Built,
@@ -29,6 +27,7 @@ from kforge.types import (
     ScreenedOut,
     TaskDescription,
     Track,
+    WorkloadSpec,
 )
 
 
@@ -51,60 +50,77 @@ async def build_candidate(
     refused = screen_source(source)
     if refused is not None:
         return refused
-    signatures = parse_signatures(source.device_code, tune)
+    signatures = INSPECTORS[source.language].signatures(source.device_code, tune)
     if not isinstance(signatures, Signatures):
         return signatures
     plans: dict[str, BoundPlan] = {}
     for workload in task.workloads:
-        plan = await plan_candidate(source, tune, workload, device, track)
-        if not isinstance(plan, LaunchPlan):
-            return plan
-        bound = check_arguments(plan, signatures)
+        bound = await _bound_plan(source, tune, workload, signatures, device=device, track=track)
         if not isinstance(bound, BoundPlan):
             return bound
         plans[workload.name] = bound
     compiled = await cached_build(source, tune, device, cache_dir)
     if not isinstance(compiled, CachedBuild):
         return compiled
-    launched = {name: signatures.kernels[name] for p in plans.values() for name in launched_items(p.plan)}
-    return _finish(compiled, plans, tuple(launched.values()), time.monotonic() - started)
+    return _finish(compiled, signatures, plans, device=device, seconds=time.monotonic() - started)
 
 
 def _finish(
-    compiled: CachedBuild, plans: Mapping[str, BoundPlan], launched: Sequence[Signature], seconds: float
-) -> Built | Rejected:
+    compiled: CachedBuild,
+    signatures: Signatures,
+    plans: Mapping[str, BoundPlan],
+    *,
+    device: DeviceInfo,
+    seconds: float,
+) -> Built | Rejected | InfraFailed:
+    bound_plans = list(plans.values())
     try:
-        modules = spirv_modules(compiled.intermediate)
-        forbidden = forbidden_features(modules)
-        mismatch = check_layout(modules, launched)
-        facts = build_facts(modules)
+        found = INSPECTORS[device.language].inspect(compiled, signatures, bound_plans, device)
     except ValueError as error:
-        return BuildFailed(f"the compiler's SPIR-V cannot be read: {error}", compiled.log)
-    if forbidden is not None:
-        return ScreenedOut(f"the compiled device code contains {forbidden}", "device_code")
-    if mismatch is not None:
-        return mismatch
-    bound = list(plans.values())
+        return BuildFailed(f"the compiled code cannot be read: {error}", compiled.log)
+    except OSError as error:
+        return InfraFailed(f"the build cache lost {compiled.module_path}: {error.strerror}")
+    if found.forbidden is not None:
+        return ScreenedOut(f"the compiled device code contains {found.forbidden}", "device_code")
+    if found.mismatch is not None:
+        return found.mismatch
+    # Measures describe the code, so the first workload's launches stand for all of them.
+    first = bound_plans[0].plan
     return Built(
         key=compiled.key,
         module_path=str(compiled.module_path),
         plans={name: to_json(plan) for name, plan in plans.items()},
-        facts=facts,
-        # Measures describe the code, so the first workload's launches stand for all of them.
-        measures=classify(facts, launched_items(bound[0].plan), launches(bound[0].plan)),
-        library_ops=tuple(sorted({op for plan in bound for op in plan.plan.library_ops})),
+        facts=found.facts,
+        measures=classify(found.facts, launched_items(first, device), launches(first)),
+        library_ops=tuple(sorted({op for plan in bound_plans for op in plan.plan.library_ops})),
         log=compiled.log,
         cached=compiled.cached,
         build_s=seconds,
     )
 
 
-def launched_items(plan: LaunchPlan) -> dict[str, int]:
-    """Kernel name to work-items over one run of the plan."""
+async def _bound_plan(
+    source: CandidateSource,
+    tune: Mapping[str, Scalar],
+    workload: WorkloadSpec,
+    signatures: Signatures,
+    *,
+    device: DeviceInfo,
+    track: Track,
+) -> BoundPlan | Rejected | InfraFailed:
+    plan = await plan_candidate(source, tune, workload, device, track)
+    return check_arguments(plan, signatures) if isinstance(plan, LaunchPlan) else plan
+
+
+def launched_items(plan: LaunchPlan, device: DeviceInfo) -> dict[str, int]:
+    """Kernel name to work-items over one run of the plan; a grid in waves counts as a full device."""
     items: dict[str, int] = {}
     for step in plan.steps:
         if isinstance(step, LaunchStep):
-            count = math.prod(step.grid) * math.prod(step.block)
+            if isinstance(step.grid, Waves):
+                count = step.grid.waves * device.sm_count * device.max_threads_per_sm
+            else:
+                count = math.prod(step.grid) * math.prod(step.block)
             items[step.kernel] = items.get(step.kernel, 0) + count
     return items
 

@@ -37,6 +37,7 @@ CONTRACTION_WALK = 0.5
 # What device libraries promise for functions, division and roots, in units of the output's last place.
 FUNCTION_ULPS = 2.0
 _BLOCK_VALUES = 1 << 22
+CHAIN = 4096
 
 _aten = torch.ops.aten
 _CONTRACTIONS = {
@@ -112,6 +113,8 @@ def sequential_sum(rows: Tensor) -> Tensor:
     Its rounding errors line up where values repeat or a few large ones swallow the rest, which no random
     walk describes.
     """
+    if rows.device.type != "cpu":
+        return _chained_sum(rows.float())
     count, length = rows.shape
     total = np.zeros(count, dtype=np.float32)
     step = max(1, _BLOCK_VALUES // max(1, count))
@@ -120,6 +123,25 @@ def sequential_sum(rows: Tensor) -> Tensor:
         block[:, 0] += total
         total = np.add.accumulate(block, axis=1)[:, -1]
     return torch.from_numpy(total.copy()).double()
+
+
+def _chained_sum(rows: Tensor) -> Tensor:
+    """``sequential_sum`` on a GPU, whose honest threads chain at most ``CHAIN`` additions each."""
+    while rows.shape[1] > 1:
+        count, length = rows.shape
+        chain = min(length, CHAIN)
+        links = -(-length // chain)
+        # Column j holds the j-th link of every chain, so that one addition advances all of them.
+        columns = rows.new_zeros((chain, count, links))
+        whole = length // chain
+        columns[:, :, :whole] = rows[:, : whole * chain].reshape(count, whole, chain).permute(2, 0, 1)
+        if whole < links:
+            columns[: length - whole * chain, :, whole] = rows[:, whole * chain :].t()
+        total = columns[0].clone()
+        for column in columns[1:]:
+            total += column
+        rows = total
+    return rows.reshape(-1).double()
 
 
 class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -177,7 +199,7 @@ class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Move every value up or down by 0.5 to 1.5 of its spread: neither luck nor cancellation hides it."""
         if not _is_fp64(values):
             return values
-        drawn = torch.rand(values.shape, generator=self._rng) - 0.5
+        drawn = torch.rand(values.shape, generator=self._rng, device=self._rng.device) - 0.5
         return torch.addcmul(values, spread, (drawn + drawn.sign() * 0.5).double())
 
     def _contraction(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:  # noqa: ANN401
@@ -219,6 +241,8 @@ class NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _added_in_order(source: Tensor, dims: Any, running: bool) -> Tensor:  # noqa: ANN401
+    if running and source.device.type != "cpu":
+        return source.float().cumsum(dims).double()
     if running:
         return torch.from_numpy(np.cumsum(source.float().numpy(), axis=dims, dtype=np.float32)).double()
     reduced = sorted(_dims(source, dims))

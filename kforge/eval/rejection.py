@@ -8,12 +8,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from kforge.eval.check import Agreement, Truth, judge
 from kforge.eval.contender import Challenger
 from kforge.eval.protocol import Protocol
 from kforge.eval.runner_client import RunnerDied, RunnerHung, RunnerRefused
-from kforge.eval.workbench import Draw, Workbench
-from kforge.types import CheckFailed, CheckFailure, Rejected, TimedOut
+from kforge.eval.workbench import Draw, Verified, Workbench, Wrong
+from kforge.types import CheckFailed, CheckFailure, Precision, Rejected, TimedOut
 
 
 class Stop(Exception):
@@ -67,23 +66,23 @@ class Stage:
             raise Stop(CheckFailed(where + damage.reason, damage.kind, self.workload, self.trial))
 
     def require_correct(
-        self, bench: Workbench, outputs: Sequence[Tensor], draw: Draw, truth: Sequence[Truth]
-    ) -> tuple[float, bool]:
+        self, bench: Workbench, outputs: Sequence[Tensor], draw: Draw, precision: Precision
+    ) -> tuple[float, bool] | None:
         """End the evaluation if an output is wrong.
 
         Returns:
-            (worst error in units of the allowance, KernelBench's own verdict).
+            (worst error in units of the allowance, KernelBench's own verdict); None when the reference is
+            not fit to judge on these values.
         """
-        kb = bench.kernelbench(outputs, truth)
-        worst = 0.0
-        for position, (output, expected) in enumerate(zip(outputs, truth, strict=True)):
-            found = judge(output, expected, f"output {position}" if len(outputs) > 1 else "the output")
-            if not isinstance(found, Agreement):
+        match bench.verify(outputs, draw, precision):
+            case None:
+                return None
+            case Verified(max_error=worst, kb_correct=kb):
+                return worst, kb
+            case Wrong(mismatch=found, kb_correct=kb):
                 where = f"{self.name} trial {self.trial}, inputs {draw.distribution!r}: "
                 raise Stop(
                     CheckFailed(
                         where + found.reason, found.kind, self.workload, self.trial, found.max_error, kb
                     )
                 )
-            worst = max(worst, found.max_error)
-        return worst, kb

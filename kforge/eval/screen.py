@@ -23,8 +23,8 @@ STANDARD_HEADERS = frozenset(_STANDARD.split())
 _CUDA = (
     "cuda_fp16.h cuda_bf16.h cuda_fp8.h cuda_fp6.h cuda_fp4.h mma.h cooperative_groups.h cuda_pipeline.h "
     "cuda_pipeline_primitives.h cuda_awbarrier.h cuda_awbarrier_primitives.h cuda.h cuda_runtime.h "
-    "math_constants.h vector_types.h vector_functions.h device_functions.h sm_61_intrinsics.h cuComplex.h stdint.h "
-    "stddef.h cstdint cstddef type_traits limits"
+    "math_constants.h vector_types.h vector_functions.h device_functions.h sm_61_intrinsics.h cuComplex.h "
+    "stdint.h stddef.h cstdint cstddef type_traits limits"
 )
 CUDA_HEADERS = frozenset(_CUDA.split())
 _SYCL_HEADER = re.compile(r"(sycl|CL)/[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*\.hpp\Z")

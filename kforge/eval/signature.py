@@ -40,10 +40,15 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """What was found: kernels by name, and reasons for those that cannot be launched."""
+    """What was found: kernels by name, and reasons for those that cannot be launched.
+
+    Attributes:
+        constants: names declared ``constexpr``: the compiler may give them memory, which nothing writes.
+    """
 
     kernels: Mapping[str, Signature]
     skipped: Mapping[str, str]
+    constants: frozenset[str] = frozenset()
 
 
 class Skipped(Exception):

@@ -76,7 +76,21 @@ def parse_cuda_signatures(device_code: str, tune: Mapping[str, Scalar]) -> Signa
         if kernels.get(name, found) != found:
             return ScreenedOut(f"kernel {name} is declared twice with different parameters", "signature")
         kernels[name] = found
-    return Signatures(kernels, skipped)
+    return Signatures(kernels, skipped, _constants(tokens))
+
+
+def _constants(tokens: Sequence[Token]) -> frozenset[str]:
+    """Names behind ``constexpr``: what stands before an ``=``, ``{`` or ``[`` in that statement."""
+    found: set[str] = set()
+    for index, token in enumerate(tokens):
+        if token.text != "constexpr":
+            continue
+        for at in range(index + 1, len(tokens) - 1):
+            if tokens[at].text in (";", "("):  # behind a parenthesis it is a function
+                break
+            if tokens[at].kind == "name" and tokens[at + 1].text in ("=", "{", "["):
+                found.add(tokens[at].text)
+    return frozenset(found)
 
 
 def _structs(tokens: Sequence[Token]) -> frozenset[str]:
@@ -112,8 +126,8 @@ def _heading(tokens: Sequence[Token], index: int) -> tuple[str, list[Sequence[To
     before = [token.text for token in tokens[max(0, begin - 2) : begin]]
     if before[-1:] == [">"]:
         raise Skipped(
-            f'{name}: a template has no plain name; write one extern "C" __global__ function per instance that '
-            "calls a __device__ template"
+            f'{name}: a template has no plain name; write one extern "C" __global__ function per instance '
+            "that calls a __device__ template"
         )
     if before != ["extern", '"C"'] and not in_extern_block(tokens, begin):
         raise Skipped(f'{name}: declare it extern "C": {_FORM}')

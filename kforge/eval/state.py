@@ -42,7 +42,8 @@ def perturb_constants(model: nn.Module, rng: torch.Generator) -> dict[str, Tenso
             if name in parameters and value.is_floating_point() and value.numel() > 1:
                 first = value.reshape(-1)[0]
                 if bool((value == first).all()):
-                    value += 0.2 * torch.randn(value.shape, generator=rng).to(value.dtype)
+                    noise = torch.randn(value.shape, generator=rng, device=rng.device)
+                    value += 0.2 * noise.to(value.dtype)
             drawn[place] = value
         state[name] = drawn[place]
     return state

@@ -45,25 +45,25 @@ def run_trials(
         stage.require_undamaged(contender, given)
         return contender.snapshot()
 
-    def trial(distribution: Distribution) -> tuple[float, bool]:
+    def trial(distribution: Distribution) -> tuple[float, bool] | None:
         draw = bench.draw(distribution)
-        outputs = run_once(draw)
-        truth = bench.truth(draw, precision)
-        if truth is None and distribution != "own":
+        return stage.require_correct(bench, run_once(draw), draw, precision)
+
+    def judged(distribution: Distribution) -> tuple[float, bool]:
+        found = trial(distribution)
+        if found is None and distribution != "own":
             # The reference itself is not finite or not accurate on these values: the task's own are left.
-            draw = bench.draw("own")
-            outputs = run_once(draw)
-            truth = bench.truth(draw, precision)
-        if truth is None:
+            found = trial("own")
+        if found is None:
             raise TaskError(
                 f"The reference of workload {bench.spec.name!r} is not finite on its own inputs.",
                 "change the task's get_inputs, or its INPUT_KINDS",
             )
-        return stage.require_correct(bench, outputs, draw, truth)
+        return found
 
     worst, kb_correct = 0.0, True
     for number, distribution in enumerate(TRIALS):
         stage.trial = number
-        error, kb = trial(distribution)
+        error, kb = judged(distribution)
         worst, kb_correct = max(worst, error), kb_correct and kb
     return worst, kb_correct

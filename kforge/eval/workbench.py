@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kforge.data.tasks.loader import LoadedWorkload, Value
 from kforge.eval.check import Mismatch, Truth, judge, kernelbench_verdict, truths
 from kforge.eval.inputs import Distribution, generator, transform
+from kforge.eval.pieces import Piece, pieces_of
 from kforge.eval.state import assign, perturb_constants
 from kforge.types import Precision, WorkloadSpec
 
@@ -31,17 +32,49 @@ class Draw:
         return [v for v in self.inputs if isinstance(v, Tensor)] + [self.state[name] for name in state_names]
 
 
-class Workbench:
-    """Draws values for one workload and computes what must come out."""
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Right outputs: worst error in units of the allowance, KernelBench's own verdict."""
 
-    def __init__(self, workload: LoadedWorkload, spec: WorkloadSpec, seeds: SeedSource) -> None:
+    max_error: float
+    kb_correct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A wrong output, and KernelBench's own verdict as far as outputs were compared."""
+
+    mismatch: Mismatch
+    kb_correct: bool
+
+
+class Workbench:
+    """Draws values for one workload and computes what must come out.
+
+    Args:
+        workload: the reference; it runs only here.
+        spec: its shapes.
+        seeds: secret seeds, fresh at every call.
+        device: where values are drawn and the truth is computed.
+    """
+
+    def __init__(
+        self,
+        workload: LoadedWorkload,
+        spec: WorkloadSpec,
+        seeds: SeedSource,
+        device: torch.device | None = None,
+    ) -> None:
         self.workload = workload
         self.spec = spec
         self.state_names = [t.name for t in (*spec.parameters, *spec.buffers)]
         self._seeds = seeds
+        self._device = torch.device("cpu") if device is None else device
         self._kinds = workload.input_kinds
-        self._model = workload.model(0)
+        self._model = workload.model(0, self._device)
         self._exact: nn.Module | None = None
+        self._mutates = True  # until a run shows otherwise
+        self._pieces: tuple[Piece, ...] | None = None
 
     def draw(self, distribution: Distribution) -> Draw:
         """Fresh inputs and parameters from fresh secret seeds.
@@ -49,40 +82,86 @@ class Workbench:
         Args:
             distribution: of the real-valued inputs.
         """
-        named = self.workload.named_inputs(self._seeds())
-        rng = generator(self._seeds())
-        inputs = tuple(
-            transform(value, self._kinds[name], distribution, rng) if isinstance(value, Tensor) else value
-            for name, value in named.items()
-        )
-        state = perturb_constants(self.workload.model(self._seeds()), generator(self._seeds()))
-        return Draw(inputs, state, distribution)
+        named = self.workload.named_inputs(self._seeds(), self._device)
+        rng = self._generator()
+        inputs: list[Value] = []
+        for name in list(named):
+            value = named.pop(name)  # full-size inputs are not held twice
+            changed = (
+                transform(value, self._kinds[name], distribution, rng) if isinstance(value, Tensor) else value
+            )
+            inputs.append(changed)
+        model = self.workload.model(self._seeds(), self._device)
+        return Draw(tuple(inputs), perturb_constants(model, self._generator()), distribution)
+
+    def _generator(self) -> torch.Generator:
+        return generator(self._seeds(), self._device)
 
     def eager(self, draw: Draw) -> tuple[Tensor, ...]:
         """The reference in its own precision."""
         assign(self._model, draw.state)
-        inputs: list[Value] = [v.clone() if isinstance(v, Tensor) else v for v in draw.inputs]
-        return self.workload.run(self._model, inputs)[0]
+        return self._run_eager(draw.inputs)
+
+    def _run_eager(self, inputs: Sequence[Value]) -> tuple[Tensor, ...]:
+        """One forward call that leaves the draw's inputs as they are, also where the reference does not."""
+        tensors = [v for v in inputs if isinstance(v, Tensor)]
+        own = [v.clone() if self._mutates and isinstance(v, Tensor) else v for v in inputs]
+        before = [v._version for v in own if isinstance(v, Tensor)]
+        outputs = self.workload.run(self._model, own)[0]
+        self._mutates = before != [v._version for v in own if isinstance(v, Tensor)]
+        storages = {t.untyped_storage().data_ptr() for t in tensors}
+        return tuple(o.clone() if o.untyped_storage().data_ptr() in storages else o for o in outputs)
 
     def truth(self, draw: Draw, precision: Precision) -> tuple[Truth, ...] | None:
         """The truth for a draw; None when the reference itself leaves its band or is not finite there."""
-        eager = self.eager(draw)
-        found = truths(lambda: self._run_exact(draw), eager, precision, generator(self._seeds()))
+        return self._truth(draw.inputs, draw, self.eager(draw), precision)
+
+    def _truth(
+        self, inputs: Sequence[Value], draw: Draw, eager: Sequence[Tensor], precision: Precision
+    ) -> tuple[Truth, ...] | None:
+        found = truths(lambda: self._run_exact(inputs, draw), eager, precision, self._generator())
         for position, (output, truth) in enumerate(zip(eager, found, strict=True)):
             finite = not truth.exact.is_floating_point() or bool(torch.isfinite(truth.exact).all())
             if not finite or isinstance(judge(output, truth, f"output {position}"), Mismatch):
                 return None
         return found
 
-    def _run_exact(self, draw: Draw) -> tuple[Tensor, ...]:
+    def _run_exact(self, inputs: Sequence[Value], draw: Draw) -> tuple[Tensor, ...]:
         if self._exact is None:
             self._exact = copy.deepcopy(self._model).double()
         assign(self._exact, draw.state)
-        inputs: list[Value] = [
-            v.double() if isinstance(v, Tensor) and v.is_floating_point() else copy.copy(v)
-            for v in draw.inputs
+        exact: list[Value] = [
+            v.double() if isinstance(v, Tensor) and v.is_floating_point() else copy.copy(v) for v in inputs
         ]
-        return self.workload.run(self._exact, inputs)[0]
+        return self.workload.run(self._exact, exact)[0]
+
+    def verify(self, outputs: Sequence[Tensor], draw: Draw, precision: Precision) -> Verified | Wrong | None:
+        """Judge a candidate's outputs; None when the reference itself is not fit to judge on these values.
+
+        Args:
+            outputs: as the candidate left them.
+            draw: what it was given.
+            precision: its declared precision.
+        """
+        eager = self.eager(draw)
+        if self._pieces is None:
+            self._pieces = pieces_of(draw.inputs, eager, self._run_eager)
+        worst, kb = 0.0, True
+        for piece in self._pieces or (None,):
+            inputs = draw.inputs if piece is None else piece.inputs(draw.inputs)
+            own = eager if piece is None else [piece.output(value) for value in eager]
+            truth = self._truth(inputs, draw, own, precision)
+            if truth is None:
+                return None
+            found = [o if piece is None else piece.output(o) for o in outputs]
+            kb = kb and self.kernelbench(found, truth)
+            for position, (output, expected) in enumerate(zip(found, truth, strict=True)):
+                name = f"output {position}" if len(outputs) > 1 else "the output"
+                judged = judge(output, expected, name, first_row=0 if piece is None else piece.start)
+                if isinstance(judged, Mismatch):
+                    return Wrong(judged, kb)
+                worst = max(worst, judged.max_error)
+        return Verified(worst, kb)
 
     def kernelbench(self, outputs: Sequence[Tensor], truth: Sequence[Truth]) -> bool:
         """KernelBench's verdict over all outputs, at the task's tolerances."""

@@ -19,9 +19,19 @@ from typing import Any, TextIO
 
 from kforge.clock import SystemClock, secret_seed
 from kforge.codec import from_json, to_dict
-from kforge.errors import InfraError, KforgeError, UsageError
+from kforge.errors import InfraError, KforgeError, MissingPrerequisite, UsageError
 from kforge.eval import confinement
-from kforge.types import Built, DeviceInfo, Language, Outcome, Precision, StageSeconds, TaskDescription
+from kforge.eval.device_lock import exclusive
+from kforge.types import (
+    Built,
+    Ceilings,
+    DeviceInfo,
+    Language,
+    Outcome,
+    Precision,
+    StageSeconds,
+    TaskDescription,
+)
 
 PR_SET_DUMPABLE = 4
 FLUSH_FACTOR = 2
@@ -29,10 +39,10 @@ FLUSH_FACTOR = 2
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Answer to "open": what this worker will measure and on what."""
+    """Answer to "open": what this worker will measure, and what its device can do at best (GPUs only)."""
 
     task: TaskDescription
-    devices: tuple[DeviceInfo, ...]
+    ceilings: Ceilings | None
 
 
 class Worker:
@@ -41,6 +51,7 @@ class Worker:
     def __init__(self, requests: TextIO, answers: TextIO) -> None:
         self._requests, self._answers = requests, answers
         self._verifier: Any = None
+        self._device: DeviceInfo | None = None
 
     def answer(self, **message: object) -> None:
         """Write one line."""
@@ -99,16 +110,18 @@ class Worker:
 
         loaded, description = self._load(request)
         device = from_json(DeviceInfo, json.dumps(request["device"]))
-        prepared = PREPARATIONS[device.language](Path(request["cache_dir"]), device)
+        self._device = device
+        with exclusive(device):
+            prepared, ceilings = PREPARATIONS[device.language](Path(request["cache_dir"]), device)
         job = prepared | {"task": request["task"], "size": request["size"], "user_dir": request["user_dir"]}
         self._verifier = Verifier(
             loaded, description, device,
             job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
         )  # fmt: skip
-        self.answer(result=to_dict(description))
+        self.answer(result=to_dict(Opened(description, ceilings)))
 
     def _measure(self, request: dict[str, Any]) -> None:
-        if self._verifier is None:
+        if self._verifier is None or self._device is None:
             raise UsageError("measure before open", "use the driver of the same kforge version")
         built = from_json(Built, json.dumps(request["built"]))
         precision: Precision = request["precision"]
@@ -121,7 +134,9 @@ class Worker:
                 raise InfraError("The driver is gone.", "run the same command again")
             marks[stage] = clock.monotonic()
 
-        outcome = self._verifier.measure(built, precision, on_stage)
+        with exclusive(self._device):
+            marks["start"] = clock.monotonic()
+            outcome = self._verifier.measure(built, precision, on_stage)
         end = clock.monotonic()
         bench_start = marks.get("bench", end)
         seconds = StageSeconds(
@@ -130,29 +145,46 @@ class Worker:
         self.answer(result={"outcome": to_dict(outcome, Outcome), "seconds": to_dict(seconds)})
 
 
-def _prepare_sycl(cache_dir: Path, device: DeviceInfo) -> dict[str, Any]:
+Prepared = tuple[dict[str, Any], Ceilings | None]
+
+
+def _prepare_sycl(cache_dir: Path, device: DeviceInfo) -> Prepared:
     """What SYCL runners and the eager baseline beside them are told."""
     from kforge.eval.sycl_runtime import ensure_shim
 
-    return {
+    job = {
         "shim": str(ensure_shim(cache_dir)),
         "threads": os.cpu_count() or 1,
         "flush_bytes": FLUSH_FACTOR * last_level_cache_bytes(),
     }
+    return job, None
 
 
-def _prepare_cuda(cache_dir: Path, device: DeviceInfo) -> dict[str, Any]:
+def _prepare_cuda(cache_dir: Path, device: DeviceInfo) -> Prepared:
     """What CUDA runners and baselines are told; compilers of the baseline keep their caches in ours."""
+    import torch
+
+    from kforge.eval.ceilings_cuda import measure_ceilings
+    from kforge.eval.cuda_driver import CudaFailed, use_device
     from kforge.eval.cuda_trusted import trusted_module
 
+    if torch.version.cuda is None:
+        raise MissingPrerequisite(
+            f"torch {torch.__version__} is a CPU build; CUDA candidates need one with CUDA.",
+            "pip install --force-reinstall torch (PyPI's Linux build brings CUDA)",
+        )
     for name, folder in (("TORCHINDUCTOR_CACHE_DIR", "inductor"), ("TRITON_CACHE_DIR", "triton")):
         os.environ.setdefault(name, str(cache_dir / folder))
     os.environ["CUDA_CACHE_DISABLE"] = "1"
     index = int(device.selector.partition(":")[2] or 0)
-    return {"trusted": str(trusted_module(cache_dir, device.arch)), "device_index": index}
+    job = {"trusted": str(trusted_module(cache_dir, device.arch)), "device_index": index}
+    try:
+        return job, measure_ceilings(use_device(index))
+    except (CudaFailed, RuntimeError) as error:
+        raise InfraError(f"{device.name} cannot be used: {error}.", "run `nvidia-smi`") from error
 
 
-PREPARATIONS: Mapping[Language, Callable[[Path, DeviceInfo], dict[str, Any]]] = {
+PREPARATIONS: Mapping[Language, Callable[[Path, DeviceInfo], Prepared]] = {
     "sycl": _prepare_sycl,
     "cuda": _prepare_cuda,
 }

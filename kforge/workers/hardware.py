@@ -5,41 +5,58 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from kforge.codec import from_json
-from kforge.errors import MissingPrerequisite, NoDevice, UsageError
+from kforge.errors import InfraError, MissingPrerequisite, NoDevice, UsageError
 from kforge.eval.sandbox import PACKAGE_ROOT, scrubbed_environment
 from kforge.types import DeviceInfo, Language
 
 _PROBE = """
 import sys; sys.path.insert(0, sys.argv[1])
+import importlib, json
 from kforge.codec import to_json
-from kforge.errors import KforgeError
-from kforge.eval.sycl_runtime import list_devices
-import json
+from kforge.errors import InfraError, KforgeError
+module, function = sys.argv[2].split(":")
 try:
-    print(json.dumps({"devices": [json.loads(to_json(d)) for d in list_devices()]}))
+    found = getattr(importlib.import_module(module), function)()
+    print(json.dumps({"devices": [json.loads(to_json(d)) for d in found]}))
+except InfraError as error:
+    print(json.dumps({"broken": [error.message, error.next_step]}))
 except KforgeError as error:
     print(json.dumps({"missing": [error.message, error.next_step]}))
 """
+# Language to the function that lists its devices, best first.
+_LISTS: Mapping[Language, str] = {
+    "sycl": "kforge.eval.sycl_runtime:list_devices",
+    "cuda": "kforge.eval.cuda_devices:list_cuda_devices",
+}
+_WHERE_FROM: Mapping[Language, str] = {
+    "sycl": "pip install 'kforge[sycl]' (brings an OpenCL CPU device)",
+    "cuda": "run it on a machine with an NVIDIA GPU and driver, or use --language sycl",
+}
 
 
-def detect_devices() -> tuple[DeviceInfo, ...]:
-    """All SYCL devices, best first (Level-Zero GPU, OpenCL GPU, OpenCL CPU).
+def detect_devices(language: Language) -> tuple[DeviceInfo, ...]:
+    """All devices of a language, best first (SYCL: Level-Zero GPU, OpenCL GPU, OpenCL CPU).
 
     Raises:
-        MissingPrerequisite: the sycl extra is missing, or its libraries do not load.
+        MissingPrerequisite: the language's extra is missing, or its libraries do not load.
+        InfraError: a driver is there and broken.
     """
     try:
         probe = subprocess.run(
-            [sys.executable, "-I", "-c", _PROBE, PACKAGE_ROOT],
+            [sys.executable, "-I", "-c", _PROBE, PACKAGE_ROOT, _LISTS[language]],
             capture_output=True, text=True, timeout=60, check=False, env=scrubbed_environment(),
         )  # fmt: skip
         answer = json.loads(probe.stdout.strip().splitlines()[-1])
     except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
         raise MissingPrerequisite(
-            "Asking the SYCL runtime for its devices failed or took over a minute.", "run `kforge doctor`"
+            f"Asking the {language.upper()} runtime for its devices failed or took over a minute.",
+            "run `kforge doctor`",
         ) from error
+    if "broken" in answer:
+        raise InfraError(*answer["broken"])
     if "missing" in answer:
         raise MissingPrerequisite(*answer["missing"])
     return tuple(from_json(DeviceInfo, json.dumps(device)) for device in answer["devices"])
@@ -50,24 +67,22 @@ def choose_device(language: Language, wanted: str) -> DeviceInfo:
 
     Args:
         language: of the candidates.
-        wanted: ``auto``, ``cpu``, ``gpu``, or a selector such as ``opencl:cpu:0``.
+        wanted: ``auto``, ``cpu``, ``gpu``, or a selector such as ``opencl:cpu:0`` or ``cuda:1``.
 
     Raises:
         NoDevice: there is none of that kind; the message lists what there is.
         UsageError: ``wanted`` is none of these words.
+        MissingPrerequisite: the language's extra is missing.
     """
-    if language == "cuda":
-        raise NoDevice(
-            "This version of kforge drives no CUDA device; it drives SYCL devices.", "use --language sycl"
-        )
-    devices = detect_devices()
+    devices = detect_devices(language)
     listed = ", ".join(f"{d.selector} ({d.name})" for d in devices) or "none"
     if wanted == "auto":
         matching = list(devices)
     elif wanted in ("cpu", "gpu"):
         matching = [d for d in devices if d.is_cpu == (wanted == "cpu")]
     elif wanted.count(":") in (1, 2):
-        matching = [d for d in devices if d.selector.startswith(wanted)]
+        parts = wanted.split(":")
+        matching = [d for d in devices if d.selector.split(":")[: len(parts)] == parts]
     else:
         raise UsageError(
             f"--device {wanted!r} is not auto, cpu, gpu or a selector.", f"one of: auto, cpu, gpu, {listed}"
@@ -75,6 +90,6 @@ def choose_device(language: Language, wanted: str) -> DeviceInfo:
     if not matching:
         raise NoDevice(
             f"No {language} device for --device {wanted}; this machine has: {listed}.",
-            "use another --device" if devices else "pip install 'kforge[sycl]' (brings an OpenCL CPU device)",
+            "use another --device" if devices else _WHERE_FROM[language],
         )
     return matching[0]

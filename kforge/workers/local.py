@@ -13,6 +13,7 @@ from typing import Any
 from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, TaskError
 from kforge.eval.pipeline import build_candidate
+from kforge.eval.worker import Opened
 from kforge.evolve.pool import BuildReport, EvaluationRequest, MeasureReport
 from kforge.types import (
     Built,
@@ -40,13 +41,14 @@ class LocalPool:
 
     def __init__(
         self,
-        task: TaskDescription,
+        opened: Opened,
         device: DeviceInfo,
         cache_dir: Path,
         request: dict[str, Any],
         build_slots: int,
     ) -> None:
-        self.task = task
+        self.task = opened.task
+        self.ceilings = opened.ceilings
         self.device = device
         self._cache_dir = cache_dir
         self._open_request = request
@@ -81,9 +83,9 @@ class LocalPool:
         except BaseException:
             await worker.kill()
             raise
-        description = from_json(TaskDescription, json.dumps(answer))
+        opened = from_json(Opened, json.dumps(answer))
         slots = max(1, (os.cpu_count() or 2) - 1)
-        pool = cls(description, device, cache_dir, request, slots)
+        pool = cls(opened, device, cache_dir, request, slots)
         pool._worker = worker
         return pool
 

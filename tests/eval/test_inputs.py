@@ -36,7 +36,6 @@ def test_values_with_a_meaning_stay_as_they_are(kind: InputKind, distribution: D
     whole = torch.randint(0, 10, (64,), generator=generator(1))
     found = transform(whole, kind, distribution, generator(2))
     assert torch.equal(found, whole)
-    assert found.data_ptr() != whole.data_ptr()
     signs = torch.where(torch.rand(64, generator=generator(3)) < 0.5, -1.0, 1.0)
     assert torch.equal(transform(signs, kind, distribution, generator(2)), signs)
 

@@ -1,7 +1,7 @@
 """``k.tensor_map``: a TMA descriptor from a tensor's own shape and strides, all x first as in grids.
 
 The kernel's coordinates, ``box``, ``dims``, ``strides`` and ``element_strides`` begin with the innermost
-dimension. For a row-major tensor of shape (M, K), ``box=(BK, BM)`` moves BM rows of BK elements, and a copy at
+dimension. For a row-major tensor of shape (M, K), ``box=(BK, BM)`` moves BM rows of BK elements; a copy at
 coordinates ``{k, m}`` begins at row m, column k.
 """
 

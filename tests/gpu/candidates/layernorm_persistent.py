@@ -84,7 +84,7 @@ layernorm_persistent(const float4* __restrict__ x, const float4* __restrict__ we
     for (int j = 0; j < PER_THREAD; ++j)
       if (threadIdx.x + j * THREADS < size) squares += squares4(next[j], mean);
     squares = block_sum(squares, warps);
-    // Two sets of slots take turns: a block may be writing the next row's while another still reads this one's.
+    // Two sets of slots take turns: a block may write the next row's while another still reads this one's.
     float2* slots = slices + (row % 2) * gridDim.x;
     if (threadIdx.x == 0) slots[blockIdx.x] = make_float2(mean, squares);
     // The first warp arrives at the barrier for its block, and its fence would wait for its own loads.

@@ -1,4 +1,4 @@
-"""kb/L1/19: tiles come and go through tensor maps; one thread starts each copy, an mbarrier says it is there."""
+"""kb/L1/19: tiles come and go through tensor maps; one thread starts each copy, an mbarrier tells."""
 
 LANGUAGE = "cuda"
 SOURCE = r"""
@@ -20,7 +20,8 @@ relu_tma(const __grid_constant__ CUtensorMap from, const __grid_constant__ CUten
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(ready_at), "r"(4 * 32 * 128)
                  : "memory");
     asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];"
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+        "[%0], [%1, {%2, %3}], [%4];"
         ::"r"(tile_at), "l"(&from), "r"(column), "r"(row), "r"(ready_at) : "memory");
   }
   __syncthreads();  // nobody waits on a barrier that is not there yet
