@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from kforge.cli.options import JsonOption, SizeOption
 from kforge.cli.output import print_json
 
 app = typer.Typer(help="List, show, add and pull tasks.", no_args_is_help=True, rich_markup_mode=None)
+LEVELS = range(1, 5)
 
 
 @app.command("list")
@@ -26,8 +28,11 @@ def list_command(
     """List the embedded tasks, your own, and those you pulled."""
     from kforge.config import places
     from kforge.data.tasks.registry import list_tasks
+    from kforge.errors import UsageError
     from kforge.render import print_table
 
+    if level is not None and level not in LEVELS:
+        raise UsageError(f"KernelBench has no level {level}.", "Use --level 1, 2, 3 or 4")
     here = places()
     sets = here.cache / "tasks"
     found = list_tasks(here.user_tasks, sets)
@@ -45,6 +50,9 @@ def list_command(
                 for t in found
             ]
         )  # fmt: skip
+        return
+    if not found:
+        print("none here; to get them: kforge tasks pull kernelbench", file=sys.stderr)
         return
     rows = [
         (t.id, t.title, t.family or "", f"needs {' and '.join(t.needs)}" if t.needs else " ".join(t.sizes))

@@ -67,6 +67,16 @@ def test_a_robust_folder_is_one_task_with_a_workload_per_setting(tmp_path: Path)
     }
 
 
+def test_long_settings_shrink_to_initials_and_stay_apart(tmp_path: Path) -> None:
+    program = PROGRAM.replace("eps=0.5", "number_of_output_features_in_all=1, eps=0.5")
+    many = [{"number_of_output_features_in_all": 10**n, "eps": 0.125 * n} for n in (2, 3)]
+    path = robust(tmp_path, {**SETTINGS, "multi_init_configs": many})
+    path.write_text(program, encoding="utf-8")
+    names = [workload.name for workload in load_task(resolve(str(path)), "full").workloads]
+    assert names[:2] == ["w0-bs4-noofia100-e0.25-f5", "w1-bs4-noofia100-e0.25-f7"]
+    assert len(set(names)) == 8
+
+
 @pytest.mark.parametrize("settings", [[], {"multi_input_configs": 3}])
 def test_robust_settings_of_another_form_name_the_file(settings: object, tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"config_forward\.json"):

@@ -105,7 +105,7 @@ def _deepest_line(error: BaseException, path: Path) -> int | None:
 
 def _what_to_change(error: BaseException, line: int | None, path: Path) -> str:
     if isinstance(error, ImportError):
-        return "A task is one self-contained file: install that module, or paste what you need from it."
+        return _what_to_install(error, path)
     if isinstance(error, SystemExit):
         return f"Remove the call of exit() from {path}."
     if isinstance(error, RecursionError):
@@ -114,3 +114,11 @@ def _what_to_change(error: BaseException, line: int | None, path: Path) -> str:
         return 'Use a smaller size: add SIZES = {"small": {...}} to the file and pass --size small.'
     what = f"line {line} of {path}" if line is not None else str(path)
     return f"Correct {what}; get_inputs() gives forward()'s arguments, get_init_inputs() gives Model()'s."
+
+
+def _what_to_install(error: ImportError, path: Path) -> str:
+    module = (error.name or "").partition(".")[0]
+    neighbours = (path.with_name(f"{module}.py"), path.with_name(module or "."))
+    if not module or not isinstance(error, ModuleNotFoundError) or any(file.exists() for file in neighbours):
+        return "A task is one self-contained file: paste into it what it needs from that module."
+    return f"Install the package that brings {module} (pip install {module}?), or paste what you need of it."

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
-import io
+import contextlib
+import fcntl
 import os
+import shlex
 import shutil
-import tarfile
 import tempfile
-import urllib.error
-import urllib.request
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kforge.data.tasks.registry import MAX_TASK_BYTES
+from kforge.data.tasks.archive import BadArchive, read_archive
+from kforge.data.tasks.download import DownloadFailed, Fetch, fetch_archive
+from kforge.data.tasks.pulled import discovered, task_id_of
+from kforge.data.tasks.registry import MAX_TASK_BYTES, read_task
 from kforge.data.tasks.sources import Source
 from kforge.errors import InfraError, UsageError
 
-ARCHIVES = "https://codeload.github.com"
-TIMEOUT_S = 60.0
-MAX_ARCHIVE_BYTES = 100_000_000
-MAX_UNPACKED_BYTES = 1_000_000_000
 _SHOWN = 5
-
-Fetch = Callable[[str], bytes]
-
-
-class DownloadFailed(Exception):
-    """What a ``Fetch`` raises; ``pull`` says what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +30,6 @@ class Pulled:
     files: int
     fresh: bool
     pinned: bool
-
-
-def fetch_archive(path: str, base_url: str = ARCHIVES) -> bytes:
-    """Download ``base_url/path``, within a time and a size limit.
-
-    Raises:
-        DownloadFailed: no connection, a refusal, or more bytes than an archive of tasks can have.
-    """
-    url = f"{base_url}/{path}"
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
-            raw: bytes = response.read(MAX_ARCHIVE_BYTES + 1)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:  # time-outs, too
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
-        reason = getattr(error, "reason", None) or error
-        raise DownloadFailed(f"Cannot download {url}: {reason}") from error
-    if len(raw) > MAX_ARCHIVE_BYTES:
-        raise DownloadFailed(f"{url} is larger than {MAX_ARCHIVE_BYTES:,} bytes")
-    return raw
 
 
 def pull(source: Source, root: Path, fetch: Fetch = fetch_archive) -> Pulled:
@@ -74,14 +44,17 @@ def pull(source: Source, root: Path, fetch: Fetch = fetch_archive) -> Pulled:
         InfraError: offline, or the archive is not the pinned one; the message names the files.
     """
     target = root / source.directory
-    if not source.differing(_read_directory(source, target)):
+    if not source.differing(_read_files(target, source.files)):
         _forget_unpinned(source, root)
         return Pulled(target, len(source.files), fresh=False, pinned=True)
     try:
-        archive = fetch(source.archive_path)
+        found = read_archive(fetch(source.archive_path), source.files, MAX_TASK_BYTES)
     except DownloadFailed as error:
         raise InfraError(f"{error}.", _offline(source)) from error
-    found = _unpack(archive, source)
+    except BadArchive as error:
+        raise InfraError(
+            f"What came for {source.archive_path} is no archive of tasks: {error}.", _offline(source)
+        ) from error
     wrong = source.differing(found)
     if wrong:
         raise InfraError(
@@ -106,21 +79,21 @@ def pull_from(source: Source, root: Path, directory: Path, unpinned: bool = Fals
         UsageError: no such checkout, or its files differ and ``unpinned`` is false.
     """
     checkout = _checkout(source, directory)
-    found = _read_directory(source, checkout)
+    found = _read_files(checkout, source.files)
     wrong = source.differing(found)
     if not wrong:
-        _install(found, root / source.directory)
+        fresh = _install(found, root / source.directory)
         _forget_unpinned(source, root)
-        return Pulled(root / source.directory, len(found), fresh=True, pinned=True)
+        return Pulled(root / source.directory, len(found), fresh=fresh, pinned=True)
     if not unpinned:
         raise UsageError(
             f"{checkout} is not {source.repository} at {source.revision[:12]}: {_some(wrong)}.",
-            f"git -C {checkout} checkout {source.revision}, or pass --unpinned to take these files",
+            f"git -C {shlex.quote(str(checkout))} checkout {source.revision}, "
+            "or pass --unpinned to take these files",
         )
-    if not found:
-        raise UsageError(f"{checkout} holds none of the task files of {source.repository}.", "Check DIR.")
-    _install(found, root / source.unpinned_directory)
-    return Pulled(root / source.unpinned_directory, len(found), fresh=True, pinned=False)
+    found = _read_tasks(source, checkout)
+    fresh = _install(found, root / source.unpinned_directory)
+    return Pulled(root / source.unpinned_directory, len(found), fresh=fresh, pinned=False)
 
 
 def _offline(source: Source) -> str:
@@ -135,20 +108,36 @@ def _some(wrong: list[str]) -> str:
 
 def _checkout(source: Source, directory: Path) -> Path:
     """The directory in which the paths of ``source.files`` start."""
-    if (directory / source.folder).is_dir():
-        return directory
-    if directory.is_dir() and directory.resolve().name == source.folder:
-        return directory.resolve().parent
+    clone = f"git clone https://github.com/{source.repository}, and pass that directory to --from"
+    try:
+        if not directory.is_dir():
+            what = "is no directory" if directory.exists() else "does not exist"
+            raise UsageError(f"{directory} {what}.", clone)
+        for root in (directory, directory.resolve().parent):
+            inside = root == directory or directory.resolve() == root / source.folder
+            if inside and (root / source.folder).is_dir() and discovered(source, root):
+                return root
+    except OSError as error:
+        raise UsageError(f"Cannot read {directory}: {error.strerror}.", f"ls -l {directory}") from error
     raise UsageError(
-        f"{directory} is no checkout of {source.repository}: it has no folder {source.folder}/.",
-        f"git clone https://github.com/{source.repository}, and pass that directory to --from",
+        f"{directory} is no checkout of {source.repository}: it has no task files in {source.folder}/.", clone
     )
 
 
-def _read_directory(source: Source, directory: Path) -> dict[str, bytes]:
-    """The source's files as far as they are there."""
+def _read_tasks(source: Source, checkout: Path) -> dict[str, bytes]:
+    """The task files of another revision, whatever their names, each of them read as a task first."""
+    found = discovered(source, checkout)
+    for path in found:
+        task_id = task_id_of(path)
+        if task_id is not None:
+            read_task(task_id, checkout / path)
+    return _read_files(checkout, found)
+
+
+def _read_files(directory: Path, paths: Iterable[str]) -> dict[str, bytes]:
+    """These files, as far as they are there and no larger than a task can be."""
     found = {}
-    for path in source.files:
+    for path in paths:
         file = directory / path
         try:
             if file.is_file() and file.stat().st_size <= MAX_TASK_BYTES:
@@ -158,57 +147,55 @@ def _read_directory(source: Source, directory: Path) -> dict[str, bytes]:
     return found
 
 
-def _unpack(archive: bytes, source: Source) -> dict[str, bytes]:
-    """The source's files out of a gzipped tar.
+def _install(found: Mapping[str, bytes], target: Path) -> bool:
+    """Make ``target`` hold exactly these files: written beside it, then put in place by renaming.
 
-    Nothing is extracted to disk: only regular members whose path is a pinned one are read, into memory,
-    so links, absolute paths and ``..`` have no effect.
+    Returns:
+        whether anything was written; False where the directory holds them already.
     """
-    found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(fileobj=_Capped(archive), mode="r|gz") as tar:
-            for member in tar:
-                path = member.name.partition("/")[2]  # below the folder REPOSITORY-REVISION
-                if not member.isreg() or path not in source.files or member.size > MAX_TASK_BYTES:
-                    continue
-                stream = tar.extractfile(member)
-                if stream is not None:
-                    found[path] = stream.read()
-                if tar.offset > MAX_UNPACKED_BYTES:
-                    raise tarfile.ReadError(f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise InfraError(
-            f"What came for {source.archive_path} is no archive: {error}.", _offline(source)
-        ) from error
-    return found
-
-
-class _Capped(io.BytesIO):
-    """The archive's bytes; a class of its own so that tarfile never asks for a file name."""
-
-    name = None
-
-
-def _install(found: Mapping[str, bytes], target: Path) -> None:
-    """Write the files beside ``target``, then put them in its place by renaming."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            for path, content in found.items():
-                (fresh / path).parent.mkdir(parents=True, exist_ok=True)
-                (fresh / path).write_bytes(content)
-            fresh.chmod(0o755)
-            if target.exists():
-                os.rename(target, fresh / ".before")
-            os.rename(fresh, target)
-            shutil.rmtree(target / ".before", ignore_errors=True)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        with _alone(target.parent):
+            if _holds(target, found):
+                return False
+            for left in target.parent.glob(f".{target.name}.*"):  # by a pull that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            desk = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            try:
+                _write(found, desk / "new")
+                if target.is_symlink() or target.exists():
+                    os.rename(target, desk / "old")
+                os.rename(desk / "new", target)
+            finally:
+                shutil.rmtree(desk, ignore_errors=True)
     except OSError as error:
         raise InfraError(
             f"Cannot write {target}: {error.strerror}.", "export KFORGE_CACHE=/a/writable/dir"
         ) from error
+    return True
+
+
+def _write(found: Mapping[str, bytes], directory: Path) -> None:
+    for path, content in found.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(content)
+
+
+def _holds(target: Path, found: Mapping[str, bytes]) -> bool:
+    there = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
+    return there == found.keys() and _read_files(target, found) == found
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep a second pull out while this one renames; the lock dies with the process."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _forget_unpinned(source: Source, root: Path) -> None:

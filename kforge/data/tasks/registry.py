@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from kforge.data.tasks.declared import Family, declared
-from kforge.data.tasks.pulled import needs_of, pulled_paths, pulled_root
+from kforge.data.tasks.pulled import needs_of, pulled_paths, pulled_root, require_intact
 from kforge.data.tasks.robust import compose, is_robust
 from kforge.errors import TaskError
 
@@ -49,9 +49,12 @@ def list_tasks(user_dir: Path | None = None, pulled: Path | None = None) -> list
         pulled: the cache's directory of task sets; None lists none of them.
 
     Raises:
-        TaskError: a file of the user's directory is no task any more.
+        TaskError: a file of the user's directory is no task any more, or a pulled one was changed.
     """
-    return [read_task(task_id, path) for task_id, path in _paths_by_id(user_dir, pulled).items()]
+    found = _paths_by_id(user_dir, pulled)
+    for path in found.values():
+        require_intact(path, pulled)
+    return [read_task(task_id, path) for task_id, path in found.items()]
 
 
 def resolve(task: str, user_dir: Path | None = None) -> TaskFile:
@@ -66,7 +69,10 @@ def resolve(task: str, user_dir: Path | None = None) -> TaskFile:
     """
     known = _paths_by_id(user_dir)
     if task not in known:
-        known = _paths_by_id(user_dir, pulled_root())
+        root = pulled_root()
+        known = _paths_by_id(user_dir, root)
+        if task in known:
+            require_intact(known[task], root)
     if task in known:
         return _runnable(read_task(task, known[task]))
     if task.endswith(".py") or task.startswith((".", "/", "~")) or _exists(task):

@@ -12,6 +12,7 @@ from kforge.errors import TaskError
 
 PROGRAM, CONFIG = "func_forward.py", "config_forward.json"
 MAX_WORKLOADS = 64
+_MAX_NAME = 64
 _PARTS = ("multi_input_configs", "multi_init_configs", "multi_shared_configs")
 
 _ADAPTER = """
@@ -85,13 +86,25 @@ def _part(settings: object, name: str, config: Path) -> list[Mapping[str, object
 
 
 def _name(setting: Mapping[str, object], parts: list[list[Mapping[str, object]]], ordinal: int) -> str:
-    """What tells this workload from the others, for tables: ``batch_size8-num_features64``."""
+    """What tells this workload from the others, for tables: ``w0-batch_size8-num_features64``.
+
+    Where that is too long, keys shrink to initials: ``w0-bs8-nf64``.
+    """
     varying = [
         key
         for part in parts
         for key in dict.fromkeys(key for item in part for key in item)
         if len({json.dumps(item.get(key)) for item in part}) > 1
     ]
-    text = "-".join(f"{key}{setting[key]}" for key in varying if key in setting)
-    text = re.sub(r"[^A-Za-z0-9_.-]", "", text)
-    return f"w{ordinal}-{text}"[:64] if text else f"w{ordinal}"
+    chosen = [key for key in varying if key in setting]
+    name = f"w{ordinal}"
+    for shorten in (str, _initials):
+        text = re.sub(r"[^A-Za-z0-9_.-]", "", "-".join(f"{shorten(key)}{setting[key]}" for key in chosen))
+        name = f"w{ordinal}-{text}" if text else name
+        if len(name) <= _MAX_NAME:
+            break
+    return name[:_MAX_NAME]
+
+
+def _initials(key: str) -> str:
+    return "".join(word[:1] for word in key.split("_"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -58,6 +59,15 @@ class Source:
         return wrong
 
 
+def holds(file: Path, digest: str) -> bool:
+    """Whether the file is there and has this SHA-256."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest() == digest
+    except OSError:
+        return False
+
+
+@functools.cache
 def source(name: SourceName) -> Source:
     """The pinned task set of this name; its list of checksums ships inside the package."""
     text = (Path(str(files("kforge.data.tasks"))) / f"{name}.json").read_text(encoding="utf-8")
