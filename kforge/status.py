@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from kforge.clock import Clock
 from kforge.evolve.events import (
+    AnswerAwaited,
     BudgetWarning,
     CandidateEvaluated,
     EliteChanged,
     Event,
     InfraRetried,
     ProposalSent,
+    ReplyReceived,
     RunStarted,
     StopRequested,
 )
@@ -35,6 +37,8 @@ class StatusLine:
         self._started = clock.monotonic()
         self._first_done: int | None = None
         self._done = self._budget = self._correct = self._told = self._in_flight = 0
+        self._awaited: set[int] = set()
+        self._place = ""
         self._best: Passed | None = None
         self._best_at = self._best_done = 0
         self._resumed = False
@@ -55,7 +59,7 @@ class StatusLine:
         if self._live is not None:
             self._live.stop()
 
-    def note(self, event: Event) -> None:  # noqa: C901 - one case per event
+    def note(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case per event
         """Take one event of the loop."""
         match event:
             case RunStarted():
@@ -67,6 +71,10 @@ class StatusLine:
                     self._say(f"resumed: {event.told} candidates stored, {event.requeued} evaluated again")
             case ProposalSent():
                 self._in_flight += 1
+            case AnswerAwaited():
+                self._await(event)
+            case ReplyReceived():
+                self._awaited.discard(event.ordinal)
             case CandidateEvaluated():
                 self._evaluated(event)
             case EliteChanged(best=True):
@@ -87,6 +95,20 @@ class StatusLine:
                 pass
         if self._live is not None:
             self._live.update(self._line())
+
+    def _await(self, event: AnswerAwaited) -> None:
+        self._awaited.add(event.ordinal)
+        self._place = event.place
+        if event.rejected:
+            self._say(f"candidate {event.ordinal}: answer rejected: {event.rejected}")
+        elif self._live is None:
+            self._say(
+                f"candidate {event.ordinal} waits for an answer to {event.prompt};"
+                f" waiting for {self._wanted()} in {event.place}"
+            )
+
+    def _wanted(self) -> str:
+        return "1 answer" if len(self._awaited) == 1 else f"{len(self._awaited)} answers"
 
     def _evaluated(self, event: CandidateEvaluated) -> None:
         self._told += 1
@@ -112,8 +134,10 @@ class StatusLine:
             since = f"candidate {self._best_at}, {self._done - self._best_done} evaluations ago"
             best = f"best {self._best.speedup:.2f}x ± {half:.2f} ({since})"
         share = f"{self._correct / self._told:.0%} correct" if self._told else "0 told"
-        done = f"{self._done}/{self._budget} evaluations, {self._in_flight} under way"
-        return f"{best} | {done} | {share} | {self._eta()}"
+        under_way = max(0, self._in_flight - len(self._awaited))
+        done = f"{self._done}/{self._budget} evaluations, {under_way} under way"
+        line = f"{best} | {done} | {share} | {self._eta()}"
+        return f"{line} | waiting for {self._wanted()} in {self._place}" if self._awaited else line
 
     def _eta(self) -> str:
         done_here = self._done - (self._first_done or 0)

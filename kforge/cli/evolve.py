@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,12 +29,14 @@ from kforge.errors import UsageError
 
 if TYPE_CHECKING:
     from kforge.cli.settings import PlannedRun
+    from kforge.clock import Clock
     from kforge.evolve.proposer import Proposer
     from kforge.evolve.summary import RunSummary
     from kforge.types import Language
 
 
 def evolve(  # noqa: PLR0917 - typer reads the options from the signature
+    context: typer.Context,
     task: Annotated[
         str | None,
         typer.Option(
@@ -45,7 +50,10 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
     model: Annotated[
         str,
         typer.Option(
-            "--model", metavar="SPEC", help="Who proposes: offline (rule-based, no model, no network)."
+            "--model",
+            metavar="SPEC",
+            help="Who proposes: offline (rule-based, no model, no network), or exchange:DIR (a person or an "
+            "agent answers: prompts and answers are files).",
         ),
     ] = DEFAULTS.model,
     track: TrackOption = "sealed",
@@ -62,7 +70,12 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="NAME", help="Continue this run with the settings it began with."),
+        typer.Option(
+            "--resume",
+            metavar="NAME",
+            help="Continue this run with the settings it began with. --evals, --minutes, --in-flight, "
+            "--stop-when-waiting and the directory of an exchange may be given anew.",
+        ),
     ] = None,
     store: StoreOption = None,
     size: SizeOption = DEFAULTS.size,
@@ -71,9 +84,18 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
         typer.Option(
             "--in-flight",
             metavar="N",
-            help="Candidates under way at a time. Default: what the machine takes.",
+            help="Candidates under way at a time, prompts that wait for an answer included. "
+            "Default: what the machine takes.",
         ),
     ] = None,
+    stop_when_waiting: Annotated[
+        bool,
+        typer.Option(
+            "--stop-when-waiting",
+            help="With an exchange: end, in state waiting, when only unanswered prompts are left; "
+            "--resume goes on.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Evolve a kernel for a task: propose, build, check, time, keep the best of every kind.
@@ -88,8 +110,9 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
 
     here = places()
     wanted = requested_settings(
-        task=task, language=language, device=device, model=model, track=checked_track(track), evals=evals,
-        minutes=minutes, seed=seed, size=size, in_flight=in_flight,
+        typed_options(context), task=task, language=language, device=device, model=model,
+        track=checked_track(track), evals=evals, minutes=minutes, seed=seed, size=size, in_flight=in_flight,
+        stop_when_waiting=stop_when_waiting,
     )  # fmt: skip
     with plan_run(chosen_store(store), wanted, run, resume) as planned:
         summary = asyncio.run(_drive(planned, writable(here.cache), here.user_tasks))
@@ -98,6 +121,17 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
         print_json({"run": name, "task": settings.task, "size": settings.size, **to_dict(summary)})
     else:
         print_summary(name, settings.task, settings.size, summary)
+        if summary.unanswered:
+            print(f"{summary.unanswered} prompts wait for an answer; docs/exchange.md says how to answer.")
+            print(f"then: kforge evolve --resume {name} --model {shlex.quote(settings.model)}")
+
+
+def typed_options(context: typer.Context) -> frozenset[str]:
+    """Names of the parameters that were typed, and are no defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(
+        name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"
+    )
 
 
 async def _drive(planned: PlannedRun, cache: Path, user_tasks: Path) -> RunSummary:
@@ -115,14 +149,14 @@ async def _drive(planned: PlannedRun, cache: Path, user_tasks: Path) -> RunSumma
 
     settings = planned.settings
     language, track = checked_language(settings.language), checked_track(settings.track)
-    proposer = make_proposer(settings.model)
+    clock = SystemClock()
+    proposer = make_proposer(settings.model, clock)
     config = LoopConfig(
         evals=settings.evals, seed=settings.seed, harness_version=harness_version(), track=track,
-        minutes=settings.minutes, in_flight=settings.in_flight,
+        minutes=settings.minutes, in_flight=settings.in_flight, stop_when_waiting=settings.stop_when_waiting,
     )  # fmt: skip
     device = choose_device(language, settings.device)
     stop = StopSignal()
-    clock = SystemClock()
     heading = f"run {planned.name}: {settings.task} ({settings.size}) on {device.name}"
     with StatusLine(sys.stderr, clock, run=planned.name, heading=heading) as status:
         pool = await LocalPool.open(settings.task, settings.size, device, cache, user_tasks)
@@ -154,16 +188,45 @@ def checked_language(language: str) -> Language:
     raise UsageError(f"--language {language!r} is unknown.", "use --language sycl")
 
 
-def make_proposer(spec: str) -> Proposer:
+@dataclass(frozen=True, slots=True)
+class ProposerKind:
+    """One way to get proposals: how it is written, and what makes it from what follows the colon."""
+
+    spec: str
+    make: Callable[[str, Clock], Proposer]
+
+
+def _make_offline(rest: str, clock: Clock) -> Proposer:
+    from kforge.evolve.offline.proposer import OfflineProposer
+
+    return OfflineProposer()
+
+
+def _make_exchange(directory: str, clock: Clock) -> Proposer:
+    from kforge.evolve.exchange import ExchangeProposer
+
+    return ExchangeProposer(Path(directory), clock)
+
+
+PROPOSERS: Mapping[str, ProposerKind] = {
+    "offline": ProposerKind("offline", _make_offline),
+    "exchange": ProposerKind("exchange:DIR", _make_exchange),
+}
+
+
+def make_proposer(spec: str, clock: Clock) -> Proposer:
     """The proposer that ``--model`` names.
 
     Raises:
         UsageError: this version knows no such proposer.
+        MissingPrerequisite: it lacks something on this machine.
     """
-    from kforge.evolve.offline.proposer import OfflineProposer
-
-    if spec == "offline":
-        return OfflineProposer()
-    raise UsageError(
-        f"--model {spec!r} is not a proposer of this version, which has: offline.", "use --model offline"
-    )
+    name, _, rest = spec.partition(":")
+    kind = PROPOSERS.get(name)
+    if kind is None or bool(rest) != (":" in kind.spec):
+        raise UsageError(
+            f"--model {spec!r} is not a proposer of this version, which has:"
+            f" {', '.join(known.spec for known in PROPOSERS.values())}.",
+            "use " + " or ".join(f"--model {known.spec}" for known in PROPOSERS.values()),
+        )
+    return kind.make(rest, clock)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kforge.clock import SystemClock
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 LARGEST = 2**63  # what a store's integer column holds
 # What may differ when a run goes on: they limit this session, they do not shape the search.
-_SESSION_SETTINGS = ("evals", "minutes", "in_flight")
+_SESSION_SETTINGS = frozenset({"evals", "minutes", "in_flight", "stop_when_waiting"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Settings:
     minutes: float | None
     seed: int
     in_flight: int | None
+    stop_when_waiting: bool = False  # runs of before it existed have none
 
 
 class PlannedRun:
@@ -74,28 +76,63 @@ class PlannedRun:
             self.store.release(self._lease)
 
 
-def requested_settings(*, task: str | None, **options: Any) -> Settings | None:  # noqa: ANN401
-    """What the command line asks for; None without ``--task`` (a run is resumed then).
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for.
+
+    Attributes:
+        options: fields of ``Settings`` by name, defaults included.
+        typed: names of those that were typed.
+    """
+
+    options: Mapping[str, Any]
+    typed: frozenset[str]
+
+    @property
+    def settings(self) -> Settings | None:
+        """The settings of a new run; None without ``--task``."""
+        return Settings(**self.options) if "task" in self.options else None
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """What was typed: all that ``--resume`` takes from the command line."""
+        return {name: value for name, value in self.options.items() if name in self.typed}
+
+
+def requested_settings(typed: frozenset[str], *, task: str | None, **options: Any) -> Wanted:  # noqa: ANN401
+    """What the command line asks for.
+
+    Args:
+        typed: names of the options that were typed.
+        task: id or file of the task, if one was given.
+        options: the other options, by their names in ``Settings``.
 
     Raises:
         UsageError: the task is unknown, or a number is out of every range.
     """
-    if task is None:
-        return None
-    from kforge.config import places
-    from kforge.data.tasks.registry import resolve
-
     for name in ("seed", "evals"):
         if abs(options[name]) >= LARGEST:
             raise UsageError(
                 f"--{name} {options[name]} does not fit 63 bits.", f"give --{name} a smaller number"
             )
+    options["model"] = _lasting(options["model"])
+    if task is None:
+        return Wanted(options, typed)
+    from kforge.config import places
+    from kforge.data.tasks.registry import resolve
+
     found = resolve(task, places().user_tasks)
-    return Settings(task=found.id, task_hash=found.hash, **options)
+    return Wanted({"task": found.id, "task_hash": found.hash, **options}, typed)
+
+
+def _lasting(model: str) -> str:
+    """A model spec that means the same from every directory."""
+    kind, _, rest = model.partition(":")
+    return f"exchange:{Path(rest).expanduser().absolute()}" if kind == "exchange" and rest else model
 
 
 @contextlib.contextmanager
-def plan_run(url: str, wanted: Settings | None, name: str | None, resume: str | None) -> Iterator[PlannedRun]:
+def plan_run(url: str, wanted: Wanted, name: str | None, resume: str | None) -> Iterator[PlannedRun]:
     """Find the run, or prepare a new one; whatever was claimed is released at the end.
 
     Raises:
@@ -106,16 +143,19 @@ def plan_run(url: str, wanted: Settings | None, name: str | None, resume: str | 
 
     if resume is not None and name is not None:
         raise UsageError("--run and --resume both name a run.", f"kforge evolve --resume {resume}")
-    if resume is None and wanted is None:
+    asked = wanted.settings
+    if resume is None and asked is None:
         raise _nothing_to_do(name)
     with Store.open(url, create=resume is None) as store:
         stored = store.get_run(resume) if resume else store.find_run(name) if name else None
         if stored is not None:
-            planned = PlannedRun(store, _merge(stored, wanted), stored.name, stored)
+            # The same command again means all of it; --resume means the stored run and what is typed.
+            changes = asdict(asked) if asked is not None and resume is None else wanted.changes
+            planned = PlannedRun(store, _merge(stored, changes), stored.name, stored)
             planned.claim()
         else:
-            assert wanted is not None
-            planned = PlannedRun(store, wanted, _new_name(store, wanted) if name is None else name, None)
+            assert asked is not None
+            planned = PlannedRun(store, asked, _new_name(store, asked) if name is None else name, None)
         try:
             yield planned
         finally:
@@ -146,8 +186,8 @@ def _create(store: Store, wanted: Settings, name: str, clock: SystemClock) -> Ru
     )  # fmt: skip
 
 
-def _merge(stored: Run, wanted: Settings | None) -> Settings:
-    """The stored settings, with the session's limits of this command line.
+def _merge(stored: Run, changes: Mapping[str, Any]) -> Settings:
+    """The stored settings, with what this command line may change for its session.
 
     Raises:
         UsageError: the command line asks for another search than the stored one.
@@ -160,17 +200,20 @@ def _merge(stored: Run, wanted: Settings | None) -> Settings:
             "start a new run with --run NAME",
         ) from error
     _check_task(stored, began)
-    if wanted is None:
-        return began
-    for field in fields(Settings):
-        asked, had = getattr(wanted, field.name), getattr(began, field.name)
-        if field.name not in _SESSION_SETTINGS and asked != had:
-            option = field.name.replace("_", "-")
+    for name, asked in changes.items():
+        had = getattr(began, name)
+        if asked != had and name not in _SESSION_SETTINGS and not (name == "model" and _moved(had, asked)):
+            option = name.replace("_", "-")
             raise UsageError(
                 f"Run {stored.name!r} began with {option} {had!r}; this command says {asked!r}.",
                 f"kforge evolve --resume {stored.name}, or choose another --run NAME",
             )
-    return replace(began, **{name: getattr(wanted, name) for name in _SESSION_SETTINGS})
+    return replace(began, **changes)
+
+
+def _moved(had: str, asked: str) -> bool:
+    """Whether two specs mean one exchange whose directory was carried elsewhere."""
+    return had.startswith("exchange:") and asked.startswith("exchange:/")
 
 
 def _check_task(stored: Run, began: Settings) -> None:

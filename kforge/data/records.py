@@ -47,13 +47,17 @@ class RunOverview:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A model's answer and what it cost."""
+    """A model's answer and what it cost.
+
+    ``model`` replaces the proposal's when it became known with the answer; read back, it is there only.
+    """
 
     text: str
     reasoning: str | None
     prompt_tokens: int
     completion_tokens: int
     usd: float
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from kforge.data.records import NewEvaluation, Reply
-from kforge.data.rows import OUTCOME, dump, dump_or_none, encode
+from kforge.data.rows import OUTCOME, dump, dump_or_none, encode, plain
 from kforge.data.schema import candidates, evaluations, proposals, runs, texts
 from kforge.errors import StoreError
 
@@ -88,6 +88,8 @@ def answer(connection: Connection, proposal_id: str, reply: Reply, now: datetime
         "usd": reply.usd,
         "ended_at": now,
     }
+    if reply.model is not None:
+        values["model"] = plain(reply.model)
     connection.execute(update(proposals).where(same).values(values))
     return row
 

@@ -33,8 +33,13 @@ class LoopConfig:
         in_flight: candidates outstanding at a time; None asks the pool.
         deterministic: tell strictly in ordinal order, for tests and replay. Slower: one slow
             candidate holds up the decisions after it.
-        proposal_deadline_s: how long one reply may take before it is asked for again.
+        proposal_deadline_s: how long one reply may take before it is asked for again; a proposer that keeps
+            its requests is not hurried.
         max_completion_tokens: upper bound of one reply.
+        stop_when_waiting: go in rounds. Whatever is answered is evaluated and told in the order of ordinals,
+            then the window is filled from the archive as it is then, and when every open request waits for
+            an answer the session ends with state ``waiting``. Else the session waits.
+        poll_s: how often to look for answers while waiting.
 
     Raises:
         UsageError: a limit is not positive.
@@ -49,6 +54,8 @@ class LoopConfig:
     deterministic: bool = False
     proposal_deadline_s: float = 600.0
     max_completion_tokens: int = 16_000
+    stop_when_waiting: bool = False
+    poll_s: float = 1.0
 
     def __post_init__(self) -> None:
         for flag, value in (("evals", self.evals), ("minutes", self.minutes), ("in-flight", self.in_flight)):

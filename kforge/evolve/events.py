@@ -42,6 +42,20 @@ class ReplyReceived:
     completion_tokens: int
     usd: float
     seconds: float
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerAwaited:
+    """A proposal waits for its answer at a place that this process does not control.
+
+    Said once, and again when something came that was no answer: ``rejected`` says why.
+    """
+
+    ordinal: int
+    place: str
+    prompt: str
+    rejected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,7 @@ Event = (
     RunStarted
     | ProposalSent
     | ReplyReceived
+    | AnswerAwaited
     | CandidateBuilt
     | InfraRetried
     | CandidateEvaluated

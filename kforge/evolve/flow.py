@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from kforge.data.records import Reply as StoredReply
@@ -19,7 +19,7 @@ from kforge.evolve.context import RunContext
 from kforge.evolve.events import CandidateBuilt, InfraRetried, ProposalSent, ReplyReceived
 from kforge.evolve.parse import parse_reply, storable
 from kforge.evolve.pool import BuildReport, EvaluationRequest, MeasureReport
-from kforge.evolve.proposer import Message, ProposalRequest, Reply
+from kforge.evolve.proposer import Message, ProposalRequest, Reply, Unanswered, signed
 from kforge.evolve.selection import Decision
 from kforge.evolve.state import Candidate, SearchState
 from kforge.types import (
@@ -41,6 +41,21 @@ from kforge.types import (
 
 MAX_RETRIES = 3
 Report = TypeVar("Report", BuildReport, MeasureReport)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A decided proposal.
+
+    Attributes:
+        proposal_id: its row while the request is open; None while nothing was asked.
+        unanswered: what the proposer said when it was asked last.
+    """
+
+    decision: Decision
+    messages: tuple[Message, ...]
+    proposal_id: str | None = None
+    unanswered: Unanswered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,16 @@ class _Result:
     seconds: StageSeconds
 
 
+def request_id(run_name: str, run_id: str, ordinal: int, prompt: str) -> str:
+    """Identity of a request, for people too: the same whenever and wherever the run goes on.
+
+    The run's id keeps runs of one name in different stores apart, the prompt keeps apart what a store that
+    was restored from a copy asks for anew.
+    """
+    digest = hashlib.sha256(json.dumps([run_id, ordinal, prompt]).encode()).hexdigest()
+    return f"{run_name}-{ordinal:04d}-{digest[:12]}"
+
+
 def evaluation_key(
     task: TaskDescription, source: CandidateSource, harness_version: str, device: DeviceInfo, track: Track
 ) -> str:
@@ -95,13 +120,17 @@ class Flow:
         self._state = state
         self._jobs: dict[str, asyncio.Task[_Result]] = {}
 
-    async def propose_and_evaluate(self, decision: Decision, messages: tuple[Message, ...]) -> Finished:
+    async def propose_and_evaluate(self, asked: Asked) -> Finished | Asked:
         """Ask the proposer, store its reply, and carry the candidate on.
+
+        Returns:
+            The outcome; or the open request, to be given here again, while it has no answer.
 
         Raises:
             InfraError: proposer or pool failed too often.
         """
-        return await self.evaluate(await self._propose(decision, messages))
+        answer = await self._propose(asked)
+        return answer if isinstance(answer, Asked) else await self.evaluate(answer)
 
     async def evaluate(self, parsed: Parsed) -> Finished:
         """Find the outcome of a stored candidate, from what is known already if possible.
@@ -138,34 +167,35 @@ class Flow:
 
     # ----------------------------------------------------------------------------------- the proposal
 
-    async def _propose(self, decision: Decision, messages: tuple[Message, ...]) -> Parsed:
-        run = self._run
-        request = ProposalRequest(messages, decision.seed, decision.ordinal, run.config.max_completion_tokens)
-        prompt = json.dumps([{"role": m.role, "content": m.content} for m in messages], ensure_ascii=False)
+    async def _propose(self, asked: Asked) -> Parsed | Asked:
+        run, decision = self._run, asked.decision
+        prompt = json.dumps(
+            [{"role": m.role, "content": m.content} for m in asked.messages], ensure_ascii=False
+        )
+        request = ProposalRequest(
+            asked.messages,
+            decision.seed,
+            decision.ordinal,
+            run.config.max_completion_tokens,
+            request_id(run.run_name, run.run_id, decision.ordinal, prompt),
+        )
         reason = ""
         for attempt in range(1 + MAX_RETRIES):
-            proposal_id = run.store.begin_proposal(
-                run.run_id,
-                ordinal=decision.ordinal,
-                kind=decision.kind,
-                parents=() if decision.parent is None else (decision.parent,),
-                inspirations=decision.inspirations,
-                prompt=prompt,
-                model=run.proposer.name,
-                seed=decision.seed,
-                now=run.clock.now(),
-            )
-            run.on_event(ProposalSent(decision.ordinal, decision.kind, attempt))
+            proposal_id = asked.proposal_id or self._begin_proposal(decision, prompt, attempt)
             started = run.clock.monotonic()
             try:
-                async with asyncio.timeout(run.config.proposal_deadline_s):
-                    reply = await run.proposer.propose(request)
+                async with asyncio.timeout(self._deadline_s):
+                    answer = await run.proposer.propose(request)
             except TimeoutError:
                 reason = f"no reply within {run.config.proposal_deadline_s:g} s"
             except InfraError as error:
+                if run.proposer.keeps_requests:
+                    raise  # the request stays open; nothing that was asked for is given up
                 reason = error.message
             else:
-                return self._store_reply(decision, proposal_id, reply, run.clock.monotonic() - started)
+                if isinstance(answer, Unanswered):
+                    return replace(asked, proposal_id=proposal_id, unanswered=answer)
+                return self._store_reply(decision, proposal_id, answer, run.clock.monotonic() - started)
             run.store.abandon_proposal(proposal_id, run.clock.now())
             if attempt < MAX_RETRIES:
                 run.on_event(InfraRetried(decision.ordinal, reason, attempt + 1))
@@ -174,6 +204,27 @@ class Flow:
             f" on proposal {decision.ordinal}: {reason}",
             run.resume_command,
         )
+
+    @property
+    def _deadline_s(self) -> float | None:
+        """How long the proposer may take; one that keeps requests sets its own limits."""
+        return None if self._run.proposer.keeps_requests else self._run.config.proposal_deadline_s
+
+    def _begin_proposal(self, decision: Decision, prompt: str, attempt: int) -> str:
+        run = self._run
+        proposal_id = run.store.begin_proposal(
+            run.run_id,
+            ordinal=decision.ordinal,
+            kind=decision.kind,
+            parents=() if decision.parent is None else (decision.parent,),
+            inspirations=decision.inspirations,
+            prompt=prompt,
+            model=run.proposer.name,
+            seed=decision.seed,
+            now=run.clock.now(),
+        )
+        run.on_event(ProposalSent(decision.ordinal, decision.kind, attempt))
+        return proposal_id
 
     def _store_reply(self, decision: Decision, proposal_id: str, reply: Reply, seconds: float) -> Parsed:
         run = self._run
@@ -187,6 +238,7 @@ class Flow:
                 reply.prompt_tokens,
                 reply.completion_tokens,
                 reply.usd,
+                None if reply.model is None else signed(run.proposer.name, reply.model),
             ),
             source=None if source is None else source.text,
             now=run.clock.now(),
@@ -201,6 +253,7 @@ class Flow:
                 reply.completion_tokens,
                 reply.usd,
                 seconds,
+                reply.model,
             )
         )
         candidate = Candidate(candidate_id, decision.ordinal, decision.kind, decision.parent, source)

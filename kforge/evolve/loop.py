@@ -4,6 +4,9 @@ The rule that makes a run resumable: the proposal of ordinal n is decided right 
 has made room for it, from what was told until then. Restoring a run repeats the stored tells in their
 stored order with the same rule, so decisions that a kill cut off are taken from the state in which the
 undisturbed run would have taken them.
+
+In rounds (``stop_when_waiting``) the rule is coarser: proposals are decided when everything that is answered
+has been told, and telling goes in the order of ordinals.
 """
 
 from __future__ import annotations
@@ -15,30 +18,29 @@ from typing import TYPE_CHECKING
 from kforge.clock import Clock
 from kforge.codec import to_dict
 from kforge.data.lease import LEASE_S, Lease
-from kforge.data.records import ArchiveEvent, NewEvaluation
 from kforge.errors import InfraError, KforgeError, StoreError
-from kforge.evolve.archive import AddResult, Archive, Entry
+from kforge.evolve.archive import Archive
 from kforge.evolve.context import LoopConfig, RunContext
 from kforge.evolve.events import (
+    AnswerAwaited,
     BudgetWarning,
-    CandidateEvaluated,
-    EliteChanged,
     Event,
     RunEnded,
     RunStarted,
     RunState,
     StopRequested,
 )
-from kforge.evolve.flow import Finished, Flow
+from kforge.evolve.flow import Asked, Finished, Flow
 from kforge.evolve.parse import ParseCandidate
 from kforge.evolve.pool import Pool
 from kforge.evolve.prompts import parts_of, render_prompt
 from kforge.evolve.proposer import Proposer, require_support
 from kforge.evolve.resume import History, history_of
 from kforge.evolve.selection import decide
-from kforge.evolve.state import Judged, SearchState, entry_of
+from kforge.evolve.state import SearchState
 from kforge.evolve.stop import StopSignal
 from kforge.evolve.summary import RunSummary, Spend, summarise
+from kforge.evolve.tell import tell, tell_again
 from kforge.types import DeviceInfo, TaskDescription
 
 if TYPE_CHECKING:
@@ -81,7 +83,8 @@ async def evolve(
 
     Returns:
         The summary, stored with the run's state: ``finished`` when the evaluations are made, ``budget``
-        when another limit came first, ``interrupted`` after a stop.
+        when another limit came first, ``waiting`` when only unanswered requests are left and the session was
+        not to wait for them, ``interrupted`` after a stop.
 
     Raises:
         UsageError: the proposer cannot write for this task.
@@ -107,7 +110,7 @@ class _Session:
     """The mutable middle of one session; lives for one call of ``evolve``.
 
     ``_tasks`` run candidates, ``_ready`` holds outcomes that wait for their turn, ``_untold`` the
-    ordinals that were decided and are not told.
+    ordinals that were decided and are not told, ``_unanswered`` those whose answer has not come.
     """
 
     def __init__(self, run: RunContext, spend: Spend, stop: StopSignal, lease: Lease | None) -> None:
@@ -117,9 +120,11 @@ class _Session:
         self._lease = lease
         self._search = SearchState(Archive())
         self._flow = Flow(run, self._search)
-        self._tasks: dict[asyncio.Task[Finished], int] = {}
+        self._tasks: dict[asyncio.Task[Finished | Asked], int] = {}
         self._ready: dict[int, Finished] = {}
         self._untold: set[int] = set()
+        self._unanswered: dict[int, Asked] = {}
+        self._progress = False  # something was told since the last look for answers
         self._next_ordinal = 0
         self._started = run.clock.monotonic()
         self._warned: set[str] = set()
@@ -149,14 +154,17 @@ class _Session:
         renewing = asyncio.create_task(self._renew())
         watchers = {stopping, renewing}
         try:
-            while self._tasks and self._stop.level < 2:
-                done, _ = await asyncio.wait({*self._tasks, *watchers}, return_when=asyncio.FIRST_COMPLETED)
+            while self._stop.level < 2 and self._goes_on():
+                done, _ = await asyncio.wait(
+                    {*self._tasks, *watchers}, timeout=self._pause_s(), return_when=asyncio.FIRST_COMPLETED
+                )
                 if renewing in done:
                     renewing.result()  # the lease is lost
-                finished = [task for task in self._tasks if task in done]
-                for task in finished:
-                    self._ready[self._tasks.pop(task)] = task.result()
+                for task in [task for task in self._tasks if task in done]:
+                    self._take(self._tasks.pop(task), task.result())
                 self._tell_ready()
+                if not self._rounds and (self._progress or not done):
+                    self._look_for_answers()
                 if stopping in done:
                     watchers.discard(stopping)
         finally:
@@ -164,73 +172,76 @@ class _Session:
                 watcher.cancel()
             await asyncio.gather(stopping, renewing, return_exceptions=True)
 
+    def _take(self, ordinal: int, result: Finished | Asked) -> None:
+        """Take in how a candidate's way ended, for now or for good."""
+        if isinstance(result, Finished):
+            self._unanswered.pop(ordinal, None)
+            self._ready[ordinal] = result
+            return
+        known, said = self._unanswered.get(ordinal), result.unanswered
+        self._unanswered[ordinal] = result
+        if said is not None and (known is None or known.unanswered != said):
+            self._run.on_event(AnswerAwaited(ordinal, said.place, said.prompt, said.rejected))
+
     def _tell_ready(self) -> None:
         """Tell what may be told, making room for a new decision after each."""
         while self._ready:
-            # In deterministic mode the lowest outstanding ordinal is next, ready or not.
-            ordinal = min(self._untold if self._run.config.deterministic else self._ready)
+            ordinal = self._next_to_tell()
             finished = self._ready.pop(ordinal, None)
             if finished is None:
                 return
-            self._tell(finished)
+            tell(self._run, self._search, finished)
+            self._untold.discard(ordinal)
+            self._progress = True
             self._top_up()
 
-    def _tell(self, finished: Finished) -> None:
-        run, search, candidate = self._run, self._search, finished.candidate
-        first = search.first_with(finished.key)
-        entry = None if first else entry_of(candidate.id, finished.outcome, finished.measures)
-        best_before = search.archive.best()
-        added = None if entry is None else search.archive.add(entry)
-        reused_from = first.evaluation_id if first else finished.reused_from
-        stored = run.store.record_evaluation(
-            candidate.id,
-            NewEvaluation(
-                key=finished.key,
-                outcome=finished.outcome,
-                objective=None if entry is None else entry.objective,
-                measures=finished.measures,
-                seconds=finished.seconds,
-                device=run.device,
-                reused_from=reused_from,
-            ),
-            run.clock.now(),
-            None if entry is None or added is None else _archive_event(entry, added),
-        )
-        duplicate = first is not None
-        self._note(Judged(candidate, stored.id, finished.key, finished.outcome, finished.measures, duplicate))
-        run.on_event(
-            CandidateEvaluated(
-                candidate.ordinal,
-                candidate.id,
-                finished.outcome,
-                duplicate=duplicate,
-                reused=reused_from is not None,
-                evaluations=search.evaluations,
-                evals_budget=run.config.evals,
-            )
-        )
-        if entry is not None and added is not None and added.status != "rejected":
-            best = best_before is None or entry.objective > best_before.objective
-            run.on_event(
-                EliteChanged(
-                    candidate.ordinal,
-                    candidate.id,
-                    added.status,
-                    entry.measures,
-                    entry.objective,
-                    added.improvement,
-                    best,
-                )
-            )
+    def _next_to_tell(self) -> int:
+        """In a fixed order the lowest outstanding ordinal, ready or not; rounds pass over the unanswered."""
+        if self._run.config.deterministic and not self._rounds:
+            return min(self._untold)
+        return min(self._untold - self._idle() if self._rounds else self._ready)
 
-    def _note(self, judged: Judged) -> None:
-        self._untold.discard(judged.candidate.ordinal)
-        self._search.tell(judged)
+    # --------------------------------------------------------------------------------- waiting for answers
+
+    @property
+    def _rounds(self) -> bool:
+        return self._run.config.stop_when_waiting
+
+    def _idle(self) -> set[int]:
+        """Ordinals for which nothing can be done before an answer comes."""
+        return set(self._unanswered) - set(self._tasks.values())
+
+    def _goes_on(self) -> bool:
+        """Whether there is anything left to do, or to wait for."""
+        if self._tasks:
+            return True
+        if self._rounds:
+            self._top_up()
+            if not self._tasks and self._progress:
+                self._look_for_answers()
+            return bool(self._tasks)
+        return self._may_wait()
+
+    def _may_wait(self) -> bool:
+        enough = self._search.evaluations >= self._run.config.evals
+        return bool(self._unanswered) and self._may_propose() and not enough
+
+    def _pause_s(self) -> float | None:
+        """When to look for answers again, whatever else happens."""
+        return self._run.config.poll_s if not self._rounds and self._may_wait() else None
+
+    def _look_for_answers(self) -> None:
+        self._progress = False
+        if self._may_propose():
+            for ordinal in sorted(self._idle()):
+                self._begin(ordinal, self._flow.propose_and_evaluate(self._unanswered[ordinal]))
 
     # ------------------------------------------------------------------------------------ what comes next
 
     def _top_up(self) -> None:
         """Decide and start proposals until the window is full or a limit is reached."""
+        if self._rounds and (self._tasks or self._ready):
+            return  # what is answered comes first
         while self._has_room() and self._may_propose():
             self._start_next()
 
@@ -266,11 +277,11 @@ class _Session:
         decision = decide(run.config.seed, ordinal, search.archive, search.repairable())
         search.note_decision(decision.kind, decision.parent)
         messages = render_prompt(run.task, run.device, run.config.track, parts_of(decision, search))
-        self._begin(ordinal, self._flow.propose_and_evaluate(decision, messages))
+        self._begin(ordinal, self._flow.propose_and_evaluate(Asked(decision, messages)))
 
-    def _begin(self, ordinal: int, flow: Coroutine[None, None, Finished] | None) -> None:
+    def _begin(self, ordinal: int, flow: Coroutine[None, None, Finished | Asked] | None) -> None:
         self._untold.add(ordinal)
-        self._next_ordinal = ordinal + 1
+        self._next_ordinal = max(self._next_ordinal, ordinal + 1)
         if flow is not None:
             self._tasks[asyncio.create_task(flow)] = ordinal
 
@@ -279,7 +290,9 @@ class _Session:
     def _restore(self, history: History) -> None:
         """Repeat the stored tells in their order; start again what was cut off."""
         run, search = self._run, self._search
-        run.store.abandon_open_proposals(run.run_id, run.clock.now())
+        if not run.proposer.keeps_requests:
+            run.store.abandon_open_proposals(run.run_id, run.clock.now())
+            history = history.without_open_requests()
         run.on_event(
             RunStarted(
                 proposer=run.proposer.name,
@@ -291,23 +304,20 @@ class _Session:
         )
         for told in history.told:
             # A window smaller than the stored run's would not have reached this ordinal yet.
-            while self._has_room() or told.candidate.ordinal >= self._next_ordinal:
+            while told.candidate.ordinal >= self._next_ordinal or (self._has_room() and not self._rounds):
                 self._restart_next(history)
-            value, candidate = told.evaluation.value, told.candidate
-            duplicate = search.first_with(value.key) is not None
-            entry = None if duplicate else entry_of(candidate.id, value.outcome, value.measures)
-            if entry is not None:
-                search.archive.add(entry)
-            self._note(
-                Judged(
-                    told.candidate, told.evaluation.id, value.key, value.outcome, value.measures, duplicate
-                )
-            )
-        while self._next_ordinal <= max(history.candidates, default=-1):
+            tell_again(search, told)
+            self._untold.discard(told.candidate.ordinal)
+        while self._next_ordinal <= history.last_ordinal:
             self._restart_next(history)
 
     def _restart_next(self, history: History) -> None:
-        """Take the next ordinal's decision from the rows, or decide it now if no reply was stored."""
+        """Take the next ordinal's decision from the rows, or decide it now if nothing of it was stored."""
+        asked = history.open.get(self._next_ordinal)
+        if asked is not None:
+            self._search.note_decision(asked.decision.kind, asked.decision.parent)
+            self._begin(self._next_ordinal, self._flow.propose_and_evaluate(asked))
+            return
         candidate = history.candidates.get(self._next_ordinal)
         if candidate is None:
             self._start_next()
@@ -321,7 +331,7 @@ class _Session:
     async def _watch_stop(self) -> None:
         """Announce both stop requests; returns at the second, which ends the loop."""
         await self._stop.wait_above(0)
-        self._run.on_event(StopRequested(1, len(self._untold)))
+        self._run.on_event(StopRequested(1, len(self._untold - self._idle())))
         await self._stop.wait_above(1)
         self._run.on_event(StopRequested(2, len(self._untold)))
 
@@ -344,6 +354,8 @@ class _Session:
             return "finished"
         if self._stop.level > 0:
             return "interrupted"
+        if self._unanswered and not self._out_of_time():
+            return "waiting"
         if self._next_ordinal >= self._run.config.max_proposals:
             self._warn(
                 BudgetWarning(
@@ -356,18 +368,20 @@ class _Session:
     def _end(self, state: RunState) -> RunSummary:
         run = self._run
         seconds = run.clock.monotonic() - self._started
+        keeps = run.proposer.keeps_requests
+        if not keeps:  # what a second stop cut off is abandoned spend, now as after a kill
+            run.store.abandon_open_proposals(run.run_id, run.clock.now())
         summary = summarise(
             self._search,
             self._spend,
             state=state,
             proposer=run.proposer.name,
             offline=run.proposer.offline,
+            unanswered=self._spend.open if keeps else 0,
             evals_budget=run.config.evals,
             seconds=seconds,
             device_idle_s=run.pool.idle_while_queued_s(),
         )
-        # What a second stop cut off is abandoned spend, now as after a kill.
-        run.store.abandon_open_proposals(run.run_id, run.clock.now())
         run.store.set_run_state(run.run_id, state, to_dict(summary), run.clock.now())
         run.on_event(RunEnded(state))
         return summary
@@ -383,8 +397,3 @@ class _Session:
         if not isinstance(error, InfraError) or self._run.resume_command in error.next_step:
             return error
         return InfraError(error.message, f"{error.next_step}; then {self._run.resume_command}")
-
-
-def _archive_event(entry: Entry, added: AddResult) -> ArchiveEvent:
-    cell = "/".join(str(level) for level in entry.measures.cell)
-    return ArchiveEvent(added.status, cell, entry.objective, added.improvement)

@@ -28,23 +28,45 @@ class ProposalRequest:
         seed: sampling seed of this proposal, drawn from the run's seed and the ordinal.
         ordinal: number of the candidate in its run, from 0.
         max_completion_tokens: upper bound of the reply, reasoning included.
+        id: names this request among those of all runs; a resumed run asks again under the same id.
     """
 
     messages: tuple[Message, ...]
     seed: int
     ordinal: int
     max_completion_tokens: int
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A proposer's answer, word for word, with what it cost."""
+    """A proposer's answer, word for word, with what it cost.
+
+    Attributes:
+        model: who wrote it, where that is news: one proposer may pass on what many wrote.
+    """
 
     content: str
     reasoning: str
     prompt_tokens: int
     completion_tokens: int
     usd: float
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A request that was made and has no answer yet.
+
+    Attributes:
+        place: where the answer is awaited.
+        prompt: name of the prompt there.
+        rejected: why what looked like an answer was none; empty when there was nothing.
+    """
+
+    place: str
+    prompt: str
+    rejected: str
 
 
 class Proposer(Protocol):
@@ -60,17 +82,36 @@ class Proposer(Protocol):
         """True when no model is asked: outputs must say so."""
         ...
 
+    @property
+    def keeps_requests(self) -> bool:
+        """True when a request outlives the process that made it and can be answered without it.
+
+        Only such a proposer may answer ``Unanswered``. Its open requests are never given up.
+        """
+        ...
+
     def supports(self, task: TaskDescription) -> str | None:
         """None when the proposer can write for ``task``, else why not and what to do instead."""
         ...
 
-    async def propose(self, request: ProposalRequest) -> Reply:
-        """Write one reply.
+    async def propose(self, request: ProposalRequest) -> Reply | Unanswered:
+        """Write one reply, or say that it has not come yet: the same request is made again later.
 
         Raises:
             InfraError: no reply can be had (connection, quota); the loop tries again, then stops.
         """
         ...
+
+
+def signed(proposer: str, model: str | None) -> str:
+    """What a proposal's row calls its model: the proposer, and who wrote the reply where that is news."""
+    return proposer if model is None else f"{proposer}: {model}"
+
+
+def signature(stored: str) -> tuple[str, str | None]:
+    """Proposer and model from ``signed``."""
+    proposer, _, model = stored.partition(": ")
+    return proposer, model or None
 
 
 def require_support(proposer: Proposer, task: TaskDescription) -> None:

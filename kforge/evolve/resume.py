@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kforge.codec import from_json
 from kforge.data.records import Candidate as StoredCandidate
 from kforge.data.records import Proposal, RunRecords, StoredEvaluation
 from kforge.errors import StoreError
-from kforge.evolve.flow import Parsed
+from kforge.evolve.flow import Asked, Parsed
 from kforge.evolve.parse import ParseCandidate, parse_reply
-from kforge.evolve.selection import DecisionKind
+from kforge.evolve.proposer import Message, signature
+from kforge.evolve.selection import Decision, DecisionKind
 from kforge.evolve.state import Candidate
 from kforge.evolve.summary import Spend
 from kforge.types import ParseFailed
@@ -30,14 +32,25 @@ class History:
 
     Attributes:
         waiting: candidates without an evaluation, by ordinal.
+        open: requests that have neither been answered nor given up, by ordinal.
         candidates: every stored candidate, by ordinal.
         told: the evaluated ones in telling order.
     """
 
     candidates: Mapping[int, Candidate]
     waiting: Mapping[int, Parsed]
+    open: Mapping[int, Asked]
     told: tuple[Told, ...]
     spend: Spend
+
+    @property
+    def last_ordinal(self) -> int:
+        """The highest ordinal that left more than a request that was given up; -1 when there is none."""
+        return max((*self.candidates, *self.open), default=-1)
+
+    def without_open_requests(self) -> History:
+        """The same, for a proposer that does not keep its requests: they are lost."""
+        return replace(self, open={})
 
 
 def history_of(records: RunRecords, parse_candidate: ParseCandidate) -> History:
@@ -47,17 +60,20 @@ def history_of(records: RunRecords, parse_candidate: ParseCandidate) -> History:
         StoreError: a row was written by a kforge that knows more than this one.
     """
     answers = {p.ordinal: p for p in records.proposals if p.state == "replied"}
-    spend = Spend(proposals=len(records.proposals))
+    given_up = sum(p.state == "abandoned" for p in records.proposals)
+    spend = Spend(proposals=len(records.proposals), abandoned=given_up)
     for proposal in answers.values():
         if proposal.reply is not None:
             reply = proposal.reply
-            spend.reply(reply.prompt_tokens, reply.completion_tokens, reply.usd)
+            _, model = signature(proposal.model)
+            spend.reply(reply.prompt_tokens, reply.completion_tokens, reply.usd, model)
     parsed = {c.id: _parsed(c, answers[c.ordinal], parse_candidate) for c in records.candidates}
     told = tuple(Told(parsed[e.candidate_id].candidate, e) for e in records.evaluations)
     evaluated = {each.candidate.id for each in told}
     return History(
         candidates={p.candidate.ordinal: p.candidate for p in parsed.values()},
         waiting={p.candidate.ordinal: p for p in parsed.values() if p.candidate.id not in evaluated},
+        open={p.ordinal: _asked(p) for p in records.proposals if p.state == "requested"},
         told=told,
         spend=spend,
     )
@@ -74,6 +90,20 @@ def _parsed(stored: StoredCandidate, proposal: Proposal, parse_candidate: ParseC
     source = None if isinstance(result, ParseFailed) or stored.source is None else result
     candidate = Candidate(stored.id, stored.ordinal, _kind(proposal), stored.parent_id, source)
     return Parsed(candidate, result if isinstance(result, ParseFailed) else None)
+
+
+def _asked(proposal: Proposal) -> Asked:
+    """An open request, word for word as it was made: no change of kforge or of a clock rewords it."""
+    try:
+        messages = from_json(tuple[Message, ...], proposal.prompt)
+    except ValueError as error:
+        raise StoreError(
+            f"The prompt of proposal {proposal.ordinal} is damaged.",
+            "restore the store from a copy, or start a new run",
+        ) from error
+    parent = proposal.parents[0] if proposal.parents else None
+    decision = Decision(proposal.ordinal, _kind(proposal), parent, proposal.inspirations, proposal.seed)
+    return Asked(decision, messages, proposal.id)
 
 
 def _kind(proposal: Proposal) -> DecisionKind:

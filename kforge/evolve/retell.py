@@ -6,9 +6,11 @@ from kforge.data.records import RunRecords
 from kforge.evolve.archive import Archive
 from kforge.evolve.events import RunState
 from kforge.evolve.parse import ParseCandidate
+from kforge.evolve.proposer import signature
 from kforge.evolve.resume import history_of
-from kforge.evolve.state import Judged, SearchState, entry_of
+from kforge.evolve.state import SearchState
 from kforge.evolve.summary import RunSummary, summarise
+from kforge.evolve.tell import tell_again
 
 
 def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSummary:
@@ -24,25 +26,20 @@ def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSumma
     history = history_of(records, parse_candidate)
     search = SearchState(Archive())
     for told in history.told:
-        value, candidate = told.evaluation.value, told.candidate
-        duplicate = search.first_with(value.key) is not None
-        entry = None if duplicate else entry_of(candidate.id, value.outcome, value.measures)
-        if entry is not None:
-            search.archive.add(entry)
-        search.note_decision(candidate.kind, candidate.parent)
-        search.tell(
-            Judged(candidate, told.evaluation.id, value.key, value.outcome, value.measures, duplicate)
-        )
+        search.note_decision(told.candidate.kind, told.candidate.parent)
+        tell_again(search, told)
     stored = records.run.summary or {}
-    model = (
+    asked = (
         records.proposals[-1].model if records.proposals else str(records.run.config.get("model", "unknown"))
     )
+    proposer, _ = signature(asked)
     return summarise(
         search,
         history.spend,
         state=_state(records),
-        proposer=model,
-        offline=model == "offline",
+        proposer=proposer,
+        offline=proposer == "offline",
+        unanswered=sum(proposal.state == "requested" for proposal in records.proposals),
         evals_budget=int(_number(records.run.config.get("evals"))),
         seconds=_number(stored.get("seconds")),
         device_idle_s=_number(stored.get("device_idle_s")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kforge.evolve.archive import Entry
 from kforge.evolve.events import Event, ProposalSent, ReplyReceived, RunState
@@ -41,7 +41,9 @@ class RunSummary:
     Attributes:
         statuses: told candidates by outcome status, duplicates included.
         evaluations: told candidates without exact duplicates; what ``evals_budget`` limits.
-        proposals: requests sent, repeated ones included; ``abandoned`` of them got no usable answer.
+        proposals: requests sent, repeated ones included; ``abandoned`` of them got no usable answer and
+            ``unanswered`` ones are open.
+        models: who wrote the replies, where the proposer only passed them on.
         device_idle_s: seconds during which a device stood idle although a built candidate waited.
     """
 
@@ -58,6 +60,8 @@ class RunSummary:
     duplicates: int
     proposals: int
     abandoned: int
+    unanswered: int
+    models: tuple[str, ...]
     prompt_tokens: int
     completion_tokens: int
     usd: float
@@ -67,23 +71,36 @@ class RunSummary:
 
 @dataclass(slots=True)
 class Spend:
-    """What proposals cost so far, all sessions together."""
+    """What proposals cost so far, all sessions together.
+
+    Attributes:
+        abandoned: requests that were given up before this session.
+    """
 
     proposals: int = 0
     replies: int = 0
+    abandoned: int = 0
+    models: set[str] = field(default_factory=set)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
+
+    @property
+    def open(self) -> int:
+        """Requests that wait for their answer, where none was given up in this session."""
+        return self.proposals - self.replies - self.abandoned
 
     def note(self, event: Event) -> None:
         """Count an event of this session."""
         if isinstance(event, ProposalSent):
             self.proposals += 1
         elif isinstance(event, ReplyReceived):
-            self.reply(event.prompt_tokens, event.completion_tokens, event.usd)
+            self.reply(event.prompt_tokens, event.completion_tokens, event.usd, event.model)
 
-    def reply(self, prompt_tokens: int, completion_tokens: int, usd: float) -> None:
+    def reply(self, prompt_tokens: int, completion_tokens: int, usd: float, model: str | None) -> None:
         """Count one answered request."""
+        if model is not None:
+            self.models.add(model)
         self.replies += 1
         self.prompt_tokens += prompt_tokens
         self.completion_tokens += completion_tokens
@@ -97,6 +114,7 @@ def summarise(
     state: RunState,
     proposer: str,
     offline: bool,
+    unanswered: int,
     evals_budget: int,
     seconds: float,
     device_idle_s: float,
@@ -109,6 +127,7 @@ def summarise(
         state: how the session ended.
         proposer: its name.
         offline: whether no model is asked.
+        unanswered: requests that are still open.
         evals_budget: evaluations that were asked for.
         seconds: wall time of this session.
         device_idle_s: seconds a device stood idle although a built candidate waited.
@@ -127,7 +146,9 @@ def summarise(
         evals_budget=evals_budget,
         duplicates=search.duplicates,
         proposals=spend.proposals,
-        abandoned=spend.proposals - spend.replies,
+        abandoned=spend.proposals - spend.replies - unanswered,
+        unanswered=unanswered,
+        models=tuple(sorted(spend.models)),
         prompt_tokens=spend.prompt_tokens,
         completion_tokens=spend.completion_tokens,
         usd=spend.usd,

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from kforge.evolve.events import (
+    AnswerAwaited,
     CandidateEvaluated,
     EliteChanged,
     Event,
     ProposalSent,
+    ReplyReceived,
     RunStarted,
     StopRequested,
 )
@@ -102,3 +104,42 @@ def test_a_resumed_run_does_not_count_old_evaluations_as_its_pace(monkeypatch: p
     assert "resumed: 5 candidates stored" in stream.getvalue()
     assert "no improvement yet | 6/8 evaluations" in stream.getvalue()
     assert "ETA 20 s" in stream.getvalue()
+
+
+AWAITED: list[Event] = [
+    RunStarted(proposer="exchange", offline=False, evals_budget=8, told=0, requeued=0),
+    ProposalSent(0, "first", 0),
+    AnswerAwaited(0, "/mail", "r-0000-ab.prompt.json", ""),
+    ProposalSent(1, "first", 0),
+    AnswerAwaited(1, "/mail", "r-0001-cd.prompt.json", ""),
+    AnswerAwaited(1, "/mail", "r-0001-cd.prompt.json", "r-0001-cd.answer.json: its content is empty"),
+]
+
+
+def test_awaited_answers_are_named_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    with StatusLine(stream, Clock(), run="r", heading="run r") as status:
+        for event in AWAITED:
+            status.note(event)
+    assert stream.getvalue().splitlines() == [
+        "run r",
+        "candidate 0 waits for an answer to r-0000-ab.prompt.json; waiting for 1 answer in /mail",
+        "candidate 1 waits for an answer to r-0001-cd.prompt.json; waiting for 2 answers in /mail",
+        "candidate 1: answer rejected: r-0001-cd.answer.json: its content is empty",
+    ]
+
+
+def test_awaited_answers_are_counted_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = Screen()
+    with StatusLine(stream, Clock(), run="r", heading="run r") as status:
+        for event in AWAITED:
+            status.note(event)
+        assert "0/8 evaluations, 0 under way" in status._line()
+        assert status._line().endswith("| waiting for 2 answers in /mail")
+        status.note(ReplyReceived(0, "id0", 0, 0, 0.0, 1.0, "agent"))
+        assert "1 under way" in status._line()
+        status.note(ReplyReceived(1, "id1", 0, 0, 0.0, 1.0))
+        assert "waiting" not in status._line()
+    assert "answer rejected: r-0001-cd.answer.json" in stream.getvalue()

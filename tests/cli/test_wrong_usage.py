@@ -26,6 +26,15 @@ WRONG = {
     "unknown track": (["eval", "mine.py", "--task", "./mine.py", "--track", "open"], "--track sealed"),
     "unknown language": (["evolve", "--task", "kb/L1/88", "--language", "rust"], "--language sycl"),
     "unknown model": (["evolve", "--task", "kb/L1/88", "--model", "gpt"], "--model offline"),
+    "exchange without a directory": (
+        ["evolve", "--task", "kb/L1/88", "--model", "exchange:"],
+        "exchange:DIR",
+    ),
+    "offline with something": (["evolve", "--task", "kb/L1/88", "--model", "offline:x"], "--model offline"),
+    "a file for a directory": (
+        ["evolve", "--task", "kb/L1/88", "--model", "exchange:mine.py"],
+        "cannot be made",
+    ),
     "no evaluations": (["evolve", "--task", "kb/L1/88", "--evals", "0"], "--evals 1"),
     "negative time": (["evolve", "--task", "kb/L1/88", "--minutes", "-1"], "--minutes"),
     "no time at all": (["evolve", "--task", "kb/L1/88", "--minutes", "nan"], "--minutes"),

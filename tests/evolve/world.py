@@ -22,7 +22,7 @@ from kforge.evolve.context import LoopConfig
 from kforge.evolve.events import Event
 from kforge.evolve.loop import evolve
 from kforge.evolve.pool import BuildReport, EvaluationRequest, MeasureReport
-from kforge.evolve.proposer import ProposalRequest, Reply
+from kforge.evolve.proposer import ProposalRequest, Proposer, Reply
 from kforge.evolve.stop import StopSignal
 from kforge.evolve.summary import RunSummary
 from kforge.types import (
@@ -255,6 +255,7 @@ class WorldProposer:
 
     name = "world"
     offline = True
+    keeps_requests = False
 
     def __init__(self, genes: int = 60, delay_s: float = 0.0) -> None:
         self._genes = genes
@@ -281,6 +282,7 @@ class ScriptProposer:
 
     name = "script"
     offline = True
+    keeps_requests = False
 
     def __init__(self, *genes: str) -> None:
         self._genes = genes
@@ -340,7 +342,7 @@ def run_session(
     store: Store,
     settings: LoopConfig,
     pool: WorldPool,
-    proposer: WorldProposer | ScriptProposer,
+    proposer: Proposer,
     *,
     run_id: str | None = None,
     on_event: Callable[[Event], None] = lambda event: None,

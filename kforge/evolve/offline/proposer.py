@@ -32,6 +32,11 @@ class OfflineProposer:
         """True: no model is asked."""
         return True
 
+    @property
+    def keeps_requests(self) -> bool:
+        """False: it answers at once."""
+        return False
+
     def supports(self, task: TaskDescription) -> str | None:
         """None for the embedded tasks the rules cover, else why not and what to do instead."""
         if find(task.id) is not None:
@@ -39,7 +44,8 @@ class OfflineProposer:
         known = ", ".join(recipe.task_id for recipe in RECIPES)
         return (
             f"the offline proposer has no rules for task {task.id}; it writes kernels for {known}. "
-            "This version has no other proposer: write a kernel yourself and measure it with kforge eval."
+            "Use --model exchange:DIR to answer the prompts yourself, "
+            "or measure a kernel of yours with kforge eval."
         )
 
     async def propose(self, request: ProposalRequest) -> Reply:
