@@ -13,11 +13,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, assert_never
 
+from kforge.evolve.device_words import device_lines
 from kforge.evolve.proposer import Message
+from kforge.evolve.roofline import position, task_lines
 from kforge.evolve.selection import Decision, DecisionKind
 from kforge.evolve.state import Judged, SearchState
 from kforge.types import (
     BuildFailed,
+    Ceilings,
     CheckFailed,
     DeviceInfo,
     InfraFailed,
@@ -25,6 +28,7 @@ from kforge.types import (
     Outcome,
     ParseFailed,
     Passed,
+    Precision,
     ScreenedOut,
     Suspect,
     TaskDescription,
@@ -32,6 +36,7 @@ from kforge.types import (
     TimedOut,
     Track,
     Unstable,
+    WorkloadResult,
     WorkloadSpec,
 )
 
@@ -43,17 +48,31 @@ MAX_PROMPT_TOKENS = 16_000
 LOG_TAIL_CHARS = (6_000, 2_000, 600)
 MAX_REASON_CHARS = 1_000
 MAX_FAILURES = 5
+# A clock whose own time is a larger share of the candidate's than this is worth a word.
+FLOOR_SHARE = 0.05
 # A path tells a model nothing that its last part does not, and would show how this machine is laid out.
-_DIRECTORIES = re.compile(r"(?<![\w/.)\]])/(?:[\w.+@~-]+/)+")
+_DIRECTORIES = re.compile(r"(?:(?<=-[IL])|(?<![\w/.)\]]))/+(?:[\w.+@~-]+/+)+")
+# Terminal escapes and other characters that show nothing; tabs and line ends stay.
+_UNSEEN = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e]")
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A candidate as a prompt shows it: file text, outcome in words, compiler or mismatch log."""
+    """A candidate as a prompt shows it.
+
+    Attributes:
+        text: the whole file.
+        report: its outcome in words.
+        log: what the compiler said, if it refused the source.
+        precision: as declared; the roofline depends on it.
+        timed: (workload, microseconds) of a candidate that passed.
+    """
 
     text: str
     report: str
     log: str = ""
+    precision: Precision = "ieee"
+    timed: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +91,8 @@ def render_prompt(
     track: Track,
     parts: PromptParts,
     max_prompt_tokens: int = MAX_PROMPT_TOKENS,
+    *,
+    ceilings: Ceilings | None = None,
 ) -> tuple[Message, ...]:
     """System and user message for one proposal.
 
@@ -82,12 +103,15 @@ def render_prompt(
         parts: parent, inspirations and failures to show.
         max_prompt_tokens: budget of both messages, at 4 characters a token. A prompt whose mandatory
             parts alone are longer is sent as it is.
+        ceilings: what the device was measured to do at best; None where nothing was measured, and then
+            the roofline is bytes and operations only.
     """
-    system = _environment().get_template(f"system_{device.language}.j2").render(track=track).strip() + "\n"
+    template = _environment().get_template(f"system_{device.language}.j2")
+    system = template.render(track=track, device=device).strip() + "\n"
     budget_chars = max_prompt_tokens * CHARS_PER_TOKEN - len(system)
     user = ""
     for attempt in _shrinking(parts):
-        user = _render_user(task, device, attempt)
+        user = _render_user(task, device, attempt, ceilings)
         if len(user) <= budget_chars:
             break
     return Message("system", system), Message("user", user)
@@ -108,17 +132,24 @@ def parts_of(decision: Decision, state: SearchState) -> PromptParts:
 
 def _shown(judged: Judged) -> Shown:
     source = judged.candidate.source
-    return shown("" if source is None else source.text, judged.outcome, judged.measures)
+    if source is None:
+        return shown("", judged.outcome, judged.measures)
+    return shown(source.text, judged.outcome, judged.measures, source.precision)
 
 
-def shown(text: str, outcome: Outcome, measures: Measures | None) -> Shown:
+def shown(text: str, outcome: Outcome, measures: Measures | None, precision: Precision = "ieee") -> Shown:
     """A candidate with its outcome in words."""
     cell = "" if measures is None else (
         f"\nArchive cell: memory {measures.memory}, compute {measures.compute}, "
         f"parallelism {measures.parallelism} (levels 0 to 3)."
     )  # fmt: skip
-    log = without_paths(outcome.log) if isinstance(outcome, BuildFailed) else ""
-    return Shown(text, report(outcome) + cell, log)
+    log = _UNSEEN.sub("", without_paths(outcome.log)) if isinstance(outcome, BuildFailed) else ""
+    timed = (
+        tuple((result.workload, result.candidate.median_us) for result in outcome.workloads)
+        if isinstance(outcome, Passed)
+        else ()
+    )
+    return Shown(text, report(outcome) + cell, log, precision, timed)
 
 
 def report(outcome: Outcome) -> str:
@@ -162,16 +193,28 @@ def _passed(outcome: Passed) -> str:
         f"passed: speedup {outcome.speedup:.3f} (at least {outcome.speedup_low:.3f}, {outcome.verdict}), "
         f"latency {outcome.latency_us:.1f} us ± {outcome.noise:.1%}, baseline {outcome.baseline_us:.1f} us."
     ]
-    for result in outcome.workloads:
-        lines.append(
-            f"Workload {result.workload}: {result.candidate.median_us:.1f} us against "
-            f"{result.baseline.median_us:.1f} us; memory traffic alone needs {result.floor_us:.1f} us."
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_workload_result(result) for result in outcome.workloads)])
+
+
+def _workload_result(result: WorkloadResult) -> str:
+    text = (
+        f"Workload {result.workload}: candidate {result.candidate.median_us:.1f} us, eager PyTorch "
+        f"{result.baseline.median_us:.1f} us: {result.speedup:.2f}x ({result.speedup_low:.2f}.."
+        f"{result.speedup_high:.2f}, {result.verdict})"
+    )
+    if result.compiled is not None and result.compiled_speedup is not None:
+        ratio, low, high = result.compiled_speedup
+        text += f"; torch.compile {result.compiled.median_us:.1f} us: {ratio:.2f}x ({low:.2f}..{high:.2f})"
+    text += f". Largest error {result.max_error:.2g} x the limit."
+    if result.floor_us >= FLOOR_SHARE * result.candidate.median_us:
+        text += f" An empty run takes {result.floor_us:.1f} us on this clock."
+    return text
 
 
 def _short(reason: str) -> str:
-    return without_paths(reason)[:MAX_REASON_CHARS]
+    """One line that opens no heading, no list and no fence, whoever wrote it."""
+    line = " ".join(_UNSEEN.sub(" ", without_paths(reason)).split())
+    return re.sub(r"`{3,}", "'''", line)[:MAX_REASON_CHARS]
 
 
 def _shrinking(parts: PromptParts) -> Iterator[PromptParts]:
@@ -196,13 +239,21 @@ def _with_log_tail(parts: PromptParts, chars: int) -> PromptParts:
     return replace(parts, parent=replace(parent, log="[...]\n" + parent.log[-chars:]))
 
 
-def _render_user(task: TaskDescription, device: DeviceInfo, parts: PromptParts) -> str:
+def _render_user(
+    task: TaskDescription, device: DeviceInfo, parts: PromptParts, ceilings: Ceilings | None
+) -> str:
     return (
         _environment()
         .get_template("user.j2")
         .render(
             task=task,
-            device_lines=_device_lines(device),
+            device_lines=device_lines(device, ceilings),
+            roofline_lines=[
+                f"{workload.name}: {line}"
+                for workload in task.workloads
+                for line in task_lines(workload, ceilings)
+            ],
+            position_lines=_position_lines(task, parts.parent, ceilings),
             kind=parts.kind,
             parent=parts.parent,
             inspirations=parts.inspirations,
@@ -247,11 +298,12 @@ def _tensor(tensor: TensorSpec) -> str:
     return f"{tensor.dtype} shape {list(tensor.shape)} strides {list(tensor.strides)}"
 
 
-def _device_lines(device: DeviceInfo) -> list[str]:
-    kind = "CPU: work-items of a group are vectorised, barriers are costly" if device.is_cpu else "GPU"
+def _position_lines(task: TaskDescription, parent: Shown | None, ceilings: Ceilings | None) -> list[str]:
+    if parent is None:
+        return []
+    specs = {workload.name: workload for workload in task.workloads}
     return [
-        f"{device.name} ({device.arch}, {device.backend}), a {kind}",
-        f"compute units: {device.sm_count}; largest work-group: {device.max_work_group} work-items",
-        f"sub-group size: {device.warp_size}",
-        f"local memory: {device.shared_optin} bytes per work-group; L2 cache: {device.l2_bytes} bytes",
+        f"Roofline, workload {name}: {position(specs[name], latency_us, ceilings, parent.precision)}"
+        for name, latency_us in parent.timed
+        if name in specs
     ]

@@ -8,6 +8,7 @@ from typing import get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from kforge.data.tasks.loader import LoadedTask, LoadedWorkload, Value
 from kforge.errors import TaskError
@@ -54,7 +55,7 @@ def _describe_on(
         model = model.to(device)
     with torch.device(device):
         inputs = workload.named_inputs(0, device)
-        outputs, returns_tuple = workload.run(model, list(inputs.values()))
+        outputs, returns_tuple, flops = _run_counted(workload, model, list(inputs.values()))
     place = str(workload.path)
     return WorkloadSpec(
         name=workload.name,
@@ -66,7 +67,21 @@ def _describe_on(
             _tensor_spec(f"out{position}", output, place) for position, output in enumerate(outputs)
         ),
         returns_tuple=returns_tuple,
+        flops=flops,
     )
+
+
+def _run_counted(
+    workload: LoadedWorkload, model: nn.Module, values: list[Value]
+) -> tuple[tuple[Tensor, ...], bool, int]:
+    """Run the model once and count the operations of its contractions; 0 where torch cannot count them."""
+    counter = FlopCounterMode(display=False)
+    with contextlib.suppress(TaskError):
+        with counter:
+            outputs, returns_tuple = workload.run(model, values)
+        return outputs, returns_tuple, int(counter.get_total_flops())
+    # The counter or the model failed; without the counter it shows which.
+    return *workload.run(model, values), 0
 
 
 def _input_spec(name: str, kind: InputKind, value: Value, place: str) -> InputSpec:
