@@ -20,7 +20,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAPBSET_DROP = 24
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
-SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
+SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 1, 4
+AF_UNIX = 1
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
@@ -46,6 +47,8 @@ _REACHING_OUT = {
     ),
     "aarch64": (221, 281, 198, 199, 129, 138, 130, 240, 117, 270, 271, 424, 434, 438, 440, 425, 97, 268),
 }  # fmt: skip
+# socket, socketpair.
+_SOCKETS = {"x86_64": (41, 53), "aarch64": (198, 199)}
 _NEW_THREADS = {"x86_64": (56, 435, 234), "aarch64": (220, 435, 131)}
 # What Landlock does not govern and outlives a process: modes, owners, times and attributes of files,
 # priorities of other processes, mounts, keys, System V and POSIX queues, the clock, the kernel itself.
@@ -167,17 +170,26 @@ def forbid_spawning() -> bool:
     return _install([step for number in numbers for step in _refuse(number)])
 
 
-def forbid_reaching_out() -> bool:
+def forbid_reaching_out(*, local_sockets: bool = False) -> bool:
     """A seccomp filter for a process that needs threads: like ``forbid_spawning``, but threads may start.
 
     A thread is a ``clone`` with CLONE_THREAD; signals, limits and scheduling only for this very process.
+
+    Args:
+        local_sockets: accept AF_UNIX sockets for now: the CUDA driver opens one when it starts.
+            ``forbid_sockets`` ends that.
     """
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
         return False
     clone, clone3, tgkill, prctl, _ = _SPECIAL[machine]
     own = os.getpid()
-    program = [step for number in _REACHING_OUT[machine] + _LASTING[machine] for step in _refuse(number)]
+    accepted = _SOCKETS[machine] if local_sockets else ()
+    refused = [n for n in _REACHING_OUT[machine] + _LASTING[machine] if n not in accepted]
+    program = [step for number in refused for step in _refuse(number)]
+    for number in accepted:
+        program += [(_EQUAL, 0, 4, number), _argument(0), (_EQUAL, 1, 0, AF_UNIX)]
+        program += [(_GIVE, 0, 0, _ERRNO | _EPERM), (_GIVE, 0, 0, _ALLOW)]
     program += [(_EQUAL, 0, 4, clone), _argument(0), (_ANY_BIT, 1, 0, _CLONE_THREAD)]
     program += [(_GIVE, 0, 0, _ERRNO | _EPERM), (_GIVE, 0, 0, _ALLOW)]
     program += _refuse(clone3, _ENOSYS)  # its flags lie in memory; the C library then uses clone
@@ -189,6 +201,15 @@ def forbid_reaching_out() -> bool:
     return _install(program)
 
 
+def forbid_sockets() -> bool:
+    """No new sockets in any thread of this process, those already running included."""
+    machine = platform.machine()
+    if machine not in _ARCHITECTURES:
+        return False
+    program = [step for number in _SOCKETS[machine] for step in _refuse(number)]
+    return _install(program, SECCOMP_FILTER_FLAG_TSYNC)
+
+
 def _refuse(number: int, error: int = _EPERM) -> list[_Step]:
     return [(_EQUAL, 0, 1, number), (_GIVE, 0, 0, _ERRNO | error)]
 
@@ -197,7 +218,7 @@ def _argument(index: int) -> _Step:
     return (_LOAD, 0, 0, 16 + 8 * index)  # the low half, on a little-endian machine
 
 
-def _install(blocks: list[_Step]) -> bool:
+def _install(blocks: list[_Step], more_flags: int = 0) -> bool:
     """Load a filter: foreign architectures are refused, then ``blocks``, and the rest is allowed.
 
     SPEC_ALLOW: kernels before 5.16 otherwise turn on a mitigation that slows what is being measured.
@@ -212,7 +233,7 @@ def _install(blocks: list[_Step]) -> bool:
     code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in program))
     header = struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(code))
     number = ctypes.c_long(_SPECIAL[machine][4])
-    flags = ctypes.c_uint32(SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+    flags = ctypes.c_uint32(SECCOMP_FILTER_FLAG_SPEC_ALLOW | more_flags)
     mode = ctypes.c_uint32(SECCOMP_SET_MODE_FILTER)
     return bool(_LIBC.syscall(number, mode, flags, ctypes.c_char_p(header)) == 0)
 

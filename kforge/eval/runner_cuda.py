@@ -31,6 +31,8 @@ _SYSTEM_PATHS = (
     "/usr", "/lib", "/lib64", "/opt", "/etc/ld.so.cache", "/etc/nvidia", "/sys", "/proc", "/dev/urandom",
 )  # fmt: skip
 
+NETWORK_NAMESPACE = True
+
 Given = TypeVar("Given")
 
 
@@ -56,12 +58,13 @@ def confine(readable: Iterable[str]) -> dict[str, bool]:
     cards = [f"/dev/{name}" for name in os.listdir("/dev") if name.startswith("nvidia")]
     taken = {
         "single_thread": len(os.listdir("/proc/self/task")) == 1,
-        "network_namespace": confinement.leave_namespaces(network=True, processes=False),
+        "network_namespace": NETWORK_NAMESPACE
+        and confinement.leave_namespaces(network=True, processes=False),
         "no_capabilities": confinement.drop_capabilities(),
         "landlock": confinement.restrict_files(read, ["/dev/null", *cards]),
     }
     confinement.die_with_parent(os.getppid())
-    return taken | {"seccomp": confinement.forbid_reaching_out()}
+    return taken | {"seccomp": confinement.forbid_reaching_out(local_sockets=True)}
 
 
 class CudaSession:
@@ -86,6 +89,7 @@ class CudaSession:
         self._moved: dict[int, int] = {}  # storage of an operator's result to its address in this run
         self._tensors: dict[int, torch.Tensor] = {}
         self._allocate(arena)
+        self.layers["no_sockets"] = confinement.forbid_sockets()
         self._bind(job)
 
     def _allocate(self, arena: Arena) -> None:
