@@ -31,6 +31,8 @@ from kforge.types import BuildFailed, CandidateSource, DeviceInfo, InfraFailed, 
 BUILD_LIMITS = Limits(wall_s=90.0, cpu_s=90.0, memory_bytes=16 << 30, file_bytes=256 << 20, nice=10)
 RESULT_BYTES = 192 << 20
 FILE_NAME = "candidate.cu"
+# Directories before a file that a diagnostic names: "/a/b.cuh(12): ..." or "... at line 12 of /a/b.cuh".
+_PATH = re.compile(r"(?<![\w.<])(?:/[^\s/:()\"]+)+/(?=[^\s/:()\"]+(?:\(\d+\)|\.(?:h|hpp|cuh|inl)\b))")
 _CHILD = str(Path(__file__).with_name("cuda_build_child.py"))
 
 
@@ -133,7 +135,7 @@ def _crashed(child: ChildResult) -> BuildFailed | InfraFailed:
 
 def tidy(log: str) -> str:
     """Diagnostics without paths of this machine and without advice about warnings; the head matters most."""
-    text = re.sub(r"(?:/[^\s/:()]+)+/(?=[^\s/:()]+\(\d+\))", "<include>/", log.replace("\0", ""))
+    text = _PATH.sub("<include>/", log.replace("\0", ""))
     lines = [
         line.rstrip() for line in text.splitlines() if not line.startswith("Remark: The warnings can be")
     ]

@@ -87,7 +87,7 @@ def parse(image: bytes) -> Cubin:
     try:
         sections = _sections(image)
         return _read(sections)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:
         raise ValueError(f"not a well-formed cubin: {error}") from error
 
 

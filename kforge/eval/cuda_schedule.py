@@ -39,7 +39,8 @@ def schedule(steps: Sequence[Mapping[str, Any]]) -> tuple[Place, ...]:
     last: list[int] = []  # the latest step of each stream
     for number, step in enumerate(steps):
         after = step.get("after")
-        before = sorted(set(after)) if after is not None else ([number - 1] if number else [])
+        # The latest step of every stream stands for all before it.
+        before = sorted(set(after)) if after is not None else sorted(last)
         stream = next((streams[d] for d in before if last[streams[d]] == d), None)
         if stream is None:
             stream = len(last) if len(last) < MAX_STREAMS else number % MAX_STREAMS

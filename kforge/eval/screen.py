@@ -34,6 +34,10 @@ _DIRECTIVES = frozenset(
 )
 # What PTX could reach beside the device: files that the assembler includes.
 _PTX_DIRECTIVE = re.compile(r"\.(file|include|incbin|section|extern)\b")
+# Names whose objects pass as the compiler's or a library's own in ``facts_cuda``.
+_LIBRARY_NAMES = frozenset(["cuda", "cub", "thrust", "cooperative_groups", "nv", "__cccl_internal"])
+_COMPILER_NAME = re.compile(r"(_Z|__unnamed|_param|__constant(?!__\Z))")
+_SCOPES = frozenset(["namespace", "struct", "class", "union", "enum"])
 _PRAGMA = re.compile(r"(once|unroll\b.*|nounroll|clang loop\b.*|STDC\b.*|clang fp\b.*)\Z")
 _FILE_PROBES = frozenset(["__has_include", "__has_include_next", "__has_embed", "include_next", "embed"])
 _ASSEMBLER = frozenset(["asm", "__asm", "__asm__"])
@@ -76,14 +80,9 @@ def screen_source(candidate: CandidateSource) -> ScreenedOut | None:
     size = len(candidate.device_code.encode())
     if size > MAX_DEVICE_CODE_BYTES:
         return ScreenedOut(f"SOURCE has {size} bytes; {MAX_DEVICE_CODE_BYTES} is the limit", "size")
-    for name, choices in candidate.tune.items():
-        for choice in choices:
-            if (
-                not rules.assembler
-                and isinstance(choice, str)
-                and _ASSEMBLER.intersection(choice.split("::"))
-            ):
-                return ScreenedOut(f"TUNE[{name!r}] holds {choice!r}: no inline assembler", "asm")
+    refused = _screen_tune(candidate, rules)
+    if refused is not None:
+        return refused
     try:
         lines = tokenize(candidate.device_code)
     except Unreadable as error:
@@ -92,7 +91,49 @@ def screen_source(candidate: CandidateSource) -> ScreenedOut | None:
         refused = _screen_line(line, rules)
         if refused is not None:
             return refused
+    return _screen_names(lines) if rules.assembler else None
+
+
+def _screen_tune(candidate: CandidateSource, rules: Rules) -> ScreenedOut | None:
+    for name, choices in candidate.tune.items():
+        for choice in choices:
+            if not isinstance(choice, str):
+                continue
+            if not rules.assembler and _ASSEMBLER.intersection(choice.split("::")):
+                return ScreenedOut(f"TUNE[{name!r}] holds {choice!r}: no inline assembler", "asm")
+            if rules.assembler and _hides(choice):
+                return ScreenedOut(f"TUNE[{name!r}] holds {choice!r}, which is not yours", "device_code")
     return None
+
+
+def _hides(name: str) -> bool:
+    return name in _LIBRARY_NAMES or name == "namespace" or _COMPILER_NAME.match(name) is not None
+
+
+def _screen_names(lines: Sequence[Sequence[Token]]) -> ScreenedOut | None:
+    """Refuse what could give a lasting variable the name of a library's constant."""
+    tokens = [token for line in lines for token in line]
+    for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+        if token.kind in ("name", "text") and _COMPILER_NAME.match(token.text.lstrip('"')):
+            return _name(token, f"{token.text[:40]}: such names are the compiler's")
+        if token.text == "namespace" and after is not None and after.text in ("[[", "__attribute__"):
+            return _name(token, "write namespaces without attributes")
+        if before is None or token.kind != "name" or before.text not in _SCOPES:
+            continue
+        if token.text in _LIBRARY_NAMES and (after is None or after.text in ("{", ":", "::")):
+            return _name(token, f"{before.text} {token.text} is a library's; put your code elsewhere")
+        if before.text == "namespace" and after is not None and after.text == "(":
+            return _name(token, "write the names of namespaces out, without macros")
+    for line in lines:
+        body = [token.text for token in line[3:]] if [t.text for t in line[:2]] == ["#", "define"] else []
+        for text, follows in zip(body, [*body[1:], ""], strict=False):
+            if text == "namespace" or (text in _LIBRARY_NAMES and follows != "::"):
+                return _name(line[0], f"a macro that expands to {text} hides a namespace; write it out")
+    return None
+
+
+def _name(token: Token, reason: str) -> ScreenedOut:
+    return ScreenedOut(f"line {token.line}: {reason}", "device_code")
 
 
 def _screen_line(line: Sequence[Token], rules: Rules) -> ScreenedOut | None:

@@ -36,6 +36,8 @@ _ATTRIBUTES_WITH_ARGUMENTS = frozenset(
         "alignas",
     ]
 )
+# Tokens of a declaration in which its specifiers are looked for.
+_LONGEST_HEAD = 64
 _HEADING_WORDS = frozenset(["void", "__global__", "static", "inline", "__forceinline__", "__noinline__"])
 
 
@@ -80,17 +82,38 @@ def parse_cuda_signatures(device_code: str, tune: Mapping[str, Scalar]) -> Signa
 
 
 def _constants(tokens: Sequence[Token]) -> frozenset[str]:
-    """Names behind ``constexpr``: what stands before an ``=``, ``{`` or ``[`` in that statement."""
+    """File-scope names behind ``constexpr``: what stands before an ``=``, ``{`` or ``[`` in that statement.
+
+    A name that some ``__device__`` variable bears too is none: which of the two was compiled cannot be told.
+    """
     found: set[str] = set()
+    variables: set[str] = set()
+    begin = depth = 0
     for index, token in enumerate(tokens):
-        if token.text != "constexpr":
-            continue
-        for at in range(index + 1, len(tokens) - 1):
-            if tokens[at].text in (";", "("):  # behind a parenthesis it is a function
-                break
-            if tokens[at].kind == "name" and tokens[at + 1].text in ("=", "{", "["):
-                found.add(tokens[at].text)
-    return frozenset(found)
+        if token.text in (";", "{", "}"):
+            begin = index + 1
+            depth += (token.text == "{") - (token.text == "}")
+        elif token.text == "constexpr" and depth == 0:
+            found |= _declared(tokens, index + 1, ("=", "{", "["))
+        elif token.text == "__device__":
+            statement = [t.text for t in tokens[begin : begin + _LONGEST_HEAD]]
+            if "constexpr" not in statement[: statement.index(";") if ";" in statement else None]:
+                variables |= _declared(tokens, begin, ("=", "{", "[", ";", ","))
+    return frozenset(found - variables)
+
+
+def _declared(tokens: Sequence[Token], at: int, ends: tuple[str, ...]) -> set[str]:
+    """Names right before one of ``ends``, up to the statement's end or a function's parenthesis."""
+    found: set[str] = set()
+    while at < len(tokens) - 1 and tokens[at].text != ";":
+        if tokens[at].text in _ATTRIBUTES_WITH_ARGUMENTS and tokens[at + 1].text == "(":
+            at = closing(tokens, at + 1)
+        elif tokens[at].text == "(":
+            break
+        elif tokens[at].kind == "name" and tokens[at + 1].text in ends:
+            found.add(tokens[at].text)
+        at += 1
+    return found
 
 
 def _structs(tokens: Sequence[Token]) -> frozenset[str]:
