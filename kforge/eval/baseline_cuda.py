@@ -6,6 +6,7 @@ that this process exports, as a runner's do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -21,6 +22,7 @@ from kforge.eval import cuda_driver
 from kforge.eval.arena import Arena, Slot
 from kforge.eval.cuda_clock import DeviceClock
 from kforge.eval.cuda_driver import CudaFailed
+from kforge.eval.device_lock import DeviceLock
 from kforge.eval.precision_policy import apply_policy, autocast_of
 from kforge.eval.runner_main import LaunchRefused, Run, RunnerBroken, serve
 from kforge.eval.state import tensors_of
@@ -59,6 +61,12 @@ class TorchSession:
         self._compiled: Callable[..., object] | None = None
         self._forward: Callable[[], object] = self._eager
         self._policy = autocast_of("ieee")
+        # Now, while the first candidate is still being built and checked; others' benchmarks must not notice.
+        with DeviceLock(job["lock"]) as lock, contextlib.suppress(LaunchRefused):
+            lock.share()
+            apply_policy("ieee")
+            self._compile()
+        torch.cuda.empty_cache()
 
     def _adopt(self, job: dict[str, Any]) -> None:
         """Let inputs, parameters and buffers live in the exported memory."""

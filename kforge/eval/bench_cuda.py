@@ -39,12 +39,14 @@ class CudaBaseline:
 
     Attributes:
         places: where each given value lies, as typed views of its memory, made at the first ``give``.
-        compiled: None before torch.compile was tried under a policy, then whether it works.
+        compiled: whether torch.compile works under a policy, for those that were tried.
+        loaded: whether the process has said that it is ready.
     """
 
     client: CudaClient
     slots: Sequence[tuple[int, int]]
     compiled: dict[Policy, bool] = field(default_factory=dict)
+    loaded: bool = False
 
     def give(self, values: Sequence[Tensor]) -> None:
         """Write this sample's values."""

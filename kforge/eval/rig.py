@@ -50,6 +50,10 @@ class Rig(Protocol):
         """Where the verifier draws inputs and computes the truth."""
         ...
 
+    def begin(self, bench: Workbench) -> None:
+        """Start what can be started before the first candidate is there."""
+        ...
+
     def start(self, built: Built, spec: WorkloadSpec, precision: Precision) -> Challenger:
         """A disposable runner for one candidate and workload."""
         ...
@@ -84,6 +88,9 @@ class SyclRig:
     def torch_device(self) -> torch.device:
         """The host: a SYCL device's own torch build is not asked for."""
         return torch.device("cpu")
+
+    def begin(self, bench: Workbench) -> None:
+        """Nothing: eager would take processor time from builds that compete for the same cores."""
 
     def start(self, built: Built, spec: WorkloadSpec, precision: Precision) -> Contender:
         """Fork a runner."""

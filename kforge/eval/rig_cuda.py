@@ -52,23 +52,27 @@ class CudaRig:
         job = {**self._tools.job, "precision": precision}
         return CudaContender(self._warm, plan, built.module_path, self._tools.device, job)
 
-    def ready(self, bench: Workbench) -> None:
-        """Start eager and torch.compile in a process of their own."""
-        name = bench.spec.name
-        if name in self._baselines:
-            return
+    def begin(self, bench: Workbench) -> None:
+        """Start eager and torch.compile in a process of their own, which takes many seconds."""
         layout = lay_out(given_bytes(bench.draw("own").given(bench.state_names)), [], 0)
         torch.cuda.empty_cache()
         job = {
             **self._tools.job,
-            "workload": name,
+            "workload": bench.spec.name,
             "state_names": bench.state_names,
             "given": [[s.offset, s.size] for s in layout.given],
             "bytes": layout.size,
         }
         client = CudaClient(self._spawn, baseline_cuda.run, job, device=self._device, size=layout.size)
-        client.wait_loaded(self._tools.protocol.load_limit_s)
-        self._baselines[name] = CudaBaseline(client, [(s.offset, s.size) for s in layout.given])
+        slots = [(s.offset, s.size) for s in layout.given]
+        self._baselines[bench.spec.name] = CudaBaseline(client, slots)
+
+    def ready(self, bench: Workbench) -> None:
+        """Wait until the baseline's process has loaded the task and compiled it."""
+        baseline = self._baselines[bench.spec.name]
+        if not baseline.loaded:
+            baseline.client.wait_loaded(self._tools.protocol.baseline_limit_s)
+            baseline.loaded = True
 
     def benchmark(
         self, bench: Workbench, contender: Challenger, precision: Precision, checked: tuple[float, bool]

@@ -63,6 +63,8 @@ class Verifier:
             Workbench(workload, spec, seeds, self._rig.torch_device)
             for workload, spec in zip(loaded.workloads, description.workloads, strict=True)
         ]
+        for bench in self._benches:
+            self._rig.begin(bench)
 
     def measure(
         self, built: Built, precision: Precision, on_stage: Callable[[str], None]

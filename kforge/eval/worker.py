@@ -21,7 +21,7 @@ from kforge.clock import SystemClock, secret_seed
 from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, KforgeError, MissingPrerequisite, UsageError
 from kforge.eval import confinement
-from kforge.eval.device_lock import exclusive
+from kforge.eval.device_lock import DeviceLock, lock_path
 from kforge.types import (
     Built,
     Ceilings,
@@ -111,7 +111,8 @@ class Worker:
         loaded, description = self._load(request)
         device = from_json(DeviceInfo, json.dumps(request["device"]))
         self._device = device
-        with exclusive(device):
+        with DeviceLock(lock_path(device)) as lock:
+            lock.claim()
             prepared, ceilings = PREPARATIONS[device.language](Path(request["cache_dir"]), device)
         job = prepared | {"task": request["task"], "size": request["size"], "user_dir": request["user_dir"]}
         self._verifier = Verifier(
@@ -132,10 +133,13 @@ class Worker:
             self.answer(stage=stage)
             if not self._requests.readline():  # the driver says when the machine is quiet
                 raise InfraError("The driver is gone.", "run the same command again")
+            if stage == "bench":
+                lock.claim()
+            else:
+                lock.share()
             marks[stage] = clock.monotonic()
 
-        with exclusive(self._device):
-            marks["start"] = clock.monotonic()
+        with DeviceLock(lock_path(self._device)) as lock:
             outcome = self._verifier.measure(built, precision, on_stage)
         end = clock.monotonic()
         bench_start = marks.get("bench", end)
@@ -177,7 +181,8 @@ def _prepare_cuda(cache_dir: Path, device: DeviceInfo) -> Prepared:
         os.environ.setdefault(name, str(cache_dir / folder))
     os.environ["CUDA_CACHE_DISABLE"] = "1"
     index = int(device.selector.partition(":")[2] or 0)
-    job = {"trusted": str(trusted_module(cache_dir, device.arch)), "device_index": index}
+    trusted = str(trusted_module(cache_dir, device.arch))
+    job = {"trusted": trusted, "device_index": index, "lock": lock_path(device)}
     try:
         return job, measure_ceilings(use_device(index))
     except (CudaFailed, RuntimeError) as error:

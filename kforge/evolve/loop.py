@@ -276,7 +276,8 @@ class _Session:
         search, run = self._search, self._run
         decision = decide(run.config.seed, ordinal, search.archive, search.repairable())
         search.note_decision(decision.kind, decision.parent)
-        messages = render_prompt(run.task, run.device, run.config.track, parts_of(decision, search))
+        shown = parts_of(decision, search)
+        messages = render_prompt(run.task, run.device, run.config.track, shown, ceilings=run.pool.ceilings)
         self._begin(ordinal, self._flow.propose_and_evaluate(Asked(decision, messages)))
 
     def _begin(self, ordinal: int, flow: Coroutine[None, None, Finished | Asked] | None) -> None:

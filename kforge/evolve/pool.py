@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from kforge.types import Built, CandidateSource, InfraFailed, Outcome, Rejected, Scalar, StageSeconds, Track
+from kforge.types import (
+    Built,
+    CandidateSource,
+    Ceilings,
+    InfraFailed,
+    Outcome,
+    Rejected,
+    Scalar,
+    StageSeconds,
+    Track,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,11 @@ class Pool(Protocol):
     Both methods end with a value for anything the candidate does. They raise ``InfraError`` only when
     the pool itself can no longer work.
     """
+
+    @property
+    def ceilings(self) -> Ceilings | None:
+        """What the device was measured to do at best; None where nobody measured it."""
+        ...
 
     @property
     def in_flight(self) -> int:

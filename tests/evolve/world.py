@@ -30,6 +30,7 @@ from kforge.types import (
     BuildFailed,
     Built,
     CandidateSource,
+    Ceilings,
     CheckFailed,
     DeviceInfo,
     InfraFailed,
@@ -194,6 +195,7 @@ class WorldPool:
         self.measured: Counter[str] = Counter()
         self.busy = 0
         self.most_busy = 0
+        self.ceilings: Ceilings | None = None
 
     @property
     def in_flight(self) -> int:
