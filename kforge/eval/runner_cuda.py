@@ -31,8 +31,6 @@ _SYSTEM_PATHS = (
     "/usr", "/lib", "/lib64", "/opt", "/etc/ld.so.cache", "/etc/nvidia", "/sys", "/proc", "/dev/urandom",
 )  # fmt: skip
 
-NETWORK_NAMESPACE = True
-
 Given = TypeVar("Given")
 
 
@@ -58,10 +56,10 @@ def confine(readable: Iterable[str]) -> dict[str, bool]:
     cards = [f"/dev/{name}" for name in os.listdir("/dev") if name.startswith("nvidia")]
     taken = {
         "single_thread": len(os.listdir("/proc/self/task")) == 1,
-        "network_namespace": NETWORK_NAMESPACE
-        and confinement.leave_namespaces(network=True, processes=False),
+        "network_namespace": confinement.leave_namespaces(network=True, processes=False),
         "no_capabilities": confinement.drop_capabilities(),
-        "landlock": confinement.restrict_files(read, ["/dev/null", *cards]),
+        # The driver names its threads through /proc/self/task, and does not start where it may not.
+        "landlock": confinement.restrict_files(read, ["/dev/null", "/proc/self/task", *cards]),
     }
     confinement.die_with_parent(os.getppid())
     return taken | {"seccomp": confinement.forbid_reaching_out(local_sockets=True)}
