@@ -146,10 +146,11 @@ def test_the_device_clock_orders_what_takes_longer(
 # --------------------------------------------------------------------------------------- confinement
 
 _CONFINED = """
-import json, os, socket, sys
+import json, os, pathlib, socket, sys
 sys.path.insert(0, sys.argv[1])
 from kforge.eval import cuda_driver, runner_cuda
-layers = runner_cuda.confine([os.path.dirname(os.path.dirname(cuda_driver.driver().__file__)), sys.argv[1]])
+bindings = str(pathlib.Path(cuda_driver.driver().__file__).resolve().parents[2])
+layers = runner_cuda.confine([bindings, sys.argv[1]])
 device = cuda_driver.use_device(0)
 import torch
 total = int(torch.arange(100, device=device).sum())
