@@ -1,0 +1,45 @@
+"""The record of the last GPU run: what counts as green, and what makes it stale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.gpu_evidence import FOLDERS, RECORD, check, count, folder_hash
+
+JUNIT = """<testsuites><testsuite>
+<testcase name="a"/><testcase name="b"><failure/></testcase>
+<testcase name="c"><error/></testcase><testcase name="d"><skipped/></testcase>
+<testcase name="e"><properties/></testcase></testsuite></testsuites>"""
+
+
+def test_results_are_counted(tmp_path: Path) -> None:
+    report = tmp_path / "junit.xml"
+    report.write_text(JUNIT)
+    assert count(report) == {"passed": 2, "failed": 2, "skipped": 1}
+
+
+def test_unchanged_code_is_current_and_changed_code_is_not(tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    hashes = {folder: folder_hash(folder) for folder in FOLDERS}
+    record.write_text(json.dumps({"hashes": hashes}))
+    assert check(record) == []
+    record.write_text(json.dumps({"hashes": hashes | {"kforge/eval": "0" * 64}}))
+    stale = check(record)
+    assert len(stale) == 1
+    assert "kforge/eval has changed" in stale[0]
+
+
+def test_a_missing_or_torn_record_is_told(tmp_path: Path) -> None:
+    assert "cannot be read" in check(tmp_path / "none.json")[0]
+    (tmp_path / "torn.json").write_text("{")
+    assert "cannot be read" in check(tmp_path / "torn.json")[0]
+
+
+def test_the_published_record_says_what_ran_where() -> None:
+    record = json.loads(RECORD.read_text())
+    assert record["tests"]["passed"] > 0
+    assert record["tests"]["failed"] == 0
+    assert record["device"]
+    assert record["date"]
+    assert set(record["hashes"]) == set(FOLDERS)
