@@ -1,4 +1,4 @@
-"""``kforge eval`` on a box that can install little: heavy dependencies are not imported by any of its processes."""
+"""``kforge eval`` on a box that can install little: none of its processes imports a heavy dependency."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.cli.terminal import ROOT
 from tests.cli.test_evaluate import readme_candidate
 
 HEAVY = (
-    "alembic", "datasets", "mako", "numba", "openai", "optuna", "pandas", "polars", "psycopg", "pyarrow", "ray",
-    "ribs", "scipy", "sklearn", "sqlalchemy",
+    "alembic", "datasets", "mako", "numba", "openai", "optuna", "pandas", "polars", "psycopg", "pyarrow",
+    "ray", "ribs", "scipy", "sklearn", "sqlalchemy",
 )  # fmt: skip
 # Python imports this module at its start in every process that shares the environment, isolated or not.
 BLOCKER = f"""
