@@ -1,8 +1,8 @@
 """Evidence of the last green run on a GPU: ``docs/gpu-evidence.json``.
 
 ``python -m benchmarks.gpu_evidence`` runs ``pytest -m gpu`` on a machine with a card and, if every test
-passed, records when, on what, and the hashes of the code that was run. ``--check`` needs no card: it says whether the
-code is still the one that was run.
+passed, records when, on what, and the hashes of the code that was run. ``--check`` needs no card: it says
+whether the code is still the one that was run.
 """
 
 from __future__ import annotations
