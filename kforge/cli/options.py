@@ -22,7 +22,12 @@ SizeOption = Annotated[
 ]
 DeviceOption = Annotated[
     str,
-    typer.Option("--device", metavar="D", help="auto, cpu, gpu, or a selector that `kforge doctor` lists."),
+    typer.Option(
+        "--device",
+        metavar="D",
+        help="auto, cpu, gpu, or a selector that `kforge doctor` lists. "
+        "For eval also sm_80, sm_89 or sm_90a: CUDA is built for it and not run.",
+    ),
 ]
 TrackOption = Annotated[
     str,

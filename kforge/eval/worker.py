@@ -81,6 +81,15 @@ class Worker:
                 )
             )
         except Exception as error:  # noqa: BLE001 - the actor border: the driver decides what to do
+            if type(error).__name__ == "OutOfMemoryError":  # torch's own, and torch may not be loaded here
+                first = str(error).strip().partition("\n")[0]
+                self._fail(
+                    InfraError(
+                        f"The device has too little memory for this task: {first}",
+                        "end other programs on the card, use --size small, or a larger card",
+                    )
+                )
+                return
             tail = traceback.format_exc(limit=-3)
             self._fail(InfraError(f"The measuring process failed: {error!r}\n{tail}", "run `kforge doctor`"))
 
