@@ -102,6 +102,6 @@ def test_the_readme_shows_commands() -> None:
 
 def test_the_index_lists_every_page() -> None:
     docs = ROOT / "docs"
-    linked = set(re.findall(r"\]\(([\w/]+\.(?:md|json))\)", (docs / "README.md").read_text()))
+    linked = set(re.findall(r"\]\(([\w/-]+\.(?:md|json))\)", (docs / "README.md").read_text()))
     pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*") if path.suffix in (".md", ".json")}
     assert linked == pages - {"README.md"}
