@@ -35,7 +35,7 @@ _FORBIDDEN_CALLS = re.compile(
 # these namespaces or use such names itself.
 _LIBRARY_NAMESPACE = r"K?(4cuda|3cub|6thrust|18cooperative_groups|15__cccl_internal)"
 _LIBRARY_OBJECTS = re.compile(
-    rf"(_ZZ?N{_LIBRARY_NAMESPACE}|_ZGV|_ZTV|__unnamed|__constant|_param|\$str(\$\d+)?\Z)"
+    rf"(_ZZ?N{_LIBRARY_NAMESPACE}|_ZGV|_ZTV|__unnamed|__constant|_param|__cudart_|__cr_|\$str(\$\d+)?\Z)"
 )
 # What a header keeps to its translation unit; a nameless namespace of the candidate looks alike up to there.
 _INTERNAL = re.compile(r"_ZN(\d{1,4})(_INTERNAL.*)")

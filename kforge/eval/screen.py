@@ -36,7 +36,7 @@ _DIRECTIVES = frozenset(
 _PTX_DIRECTIVE = re.compile(r"\.(file|include|incbin|section|extern)\b")
 # Names whose objects pass as the compiler's or a library's own in ``facts_cuda``.
 _LIBRARY_NAMES = frozenset(["cuda", "cub", "thrust", "cooperative_groups", "nv", "__cccl_internal"])
-_COMPILER_NAME = re.compile(r"(_Z|__unnamed|_param|__constant(?!__\Z))")
+_COMPILER_NAME = re.compile(r"(_Z|__unnamed|__cudart_|__cr_|_param|__constant(?!__\Z))")
 _SCOPES = frozenset(["namespace", "struct", "class", "union", "enum"])
 _PRAGMA = re.compile(r"(once|unroll\b.*|nounroll|clang loop\b.*|STDC\b.*|clang fp\b.*)\Z")
 _FILE_PROBES = frozenset(["__has_include", "__has_include_next", "__has_embed", "include_next", "embed"])

@@ -83,6 +83,16 @@ ACCEPTED = {
     ),
     "mathematics": kernel("float* y", "y[0] = sinf(y[0]) + powf(y[1], y[2]) + erff(y[3]) + y[4] / y[5];"),
     "double": kernel("double* y", "y[0] = exp(y[0]) / sqrt(y[1]);"),
+    "double tables": kernel(
+        "double* y",
+        "y[0] = sin(y[0]) + tan(y[1]) + lgamma(y[2]) + j0(y[3]) + erfinv(y[4]) + cyl_bessel_i0(y[5])"
+        " + tgamma(y[6]) + pow(y[7], y[8]) + normcdfinv(y[9]);",
+    ),
+    "float tables": kernel(
+        "float* y",
+        "y[0] = tanf(y[0]) + lgammaf(y[1]) + j1f(y[2]) + erfinvf(y[3]) + cyl_bessel_i1f(y[4]) + tgammaf(y[5])"
+        " + sinpif(y[6]) + remainderf(y[7], y[8]) + fmodf(y[9], y[10]);",
+    ),
     "libraries": kernel(
         "float* y",
         "y[0] = cuda::std::numeric_limits<float>::max() + (float)cuda::std::complex<float>(y[1], 0).real();",
