@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 
 from kforge.eval import spirv
 from kforge.eval.spirv import Op
-from kforge.types import BuildFacts, KernelFacts
+from kforge.types import BuildFacts, KernelFacts, KernelResources
 
 LOOP_WEIGHT = 10.0
 KERNEL_PREFIX = "__sycl_kernel_"
@@ -24,7 +24,9 @@ _FLOAT_EXTENDED = frozenset(range(0, 96))
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """Running totals of one kernel or function; ``loops_with_loads`` are (function, outermost loop)."""
+
     instructions: float = 0.0
     global_loads: float = 0.0
     global_load_bytes: float = 0.0
@@ -42,12 +44,19 @@ class _Counts:
     loop_depth: int = 0
     loops_with_loads: set[tuple[int, int]] = field(default_factory=set)
 
-    def add(self, other: _Counts, weight: float, depth: int) -> None:
+    def add(self, other: Counts, weight: float, depth: int) -> None:
+        """Add another's totals, ``weight`` times, ``depth`` loops down."""
         for entry in fields(self):
             if entry.name not in ("loop_depth", "loops_with_loads"):
                 setattr(self, entry.name, getattr(self, entry.name) + weight * getattr(other, entry.name))
         self.loop_depth = max(self.loop_depth, depth + other.loop_depth)
         self.loops_with_loads |= other.loops_with_loads
+
+    def facts(self, name: str, resources: KernelResources | None = None) -> KernelFacts:
+        """The totals as a kernel's facts."""
+        values = {e.name: getattr(self, e.name) for e in fields(self) if e.name != "loops_with_loads"}
+        loops = len(self.loops_with_loads)
+        return KernelFacts(name=name, loading_loops=loops, resources=resources, **values)
 
 
 def build_facts(modules: tuple[bytes, ...]) -> BuildFacts:
@@ -59,15 +68,14 @@ def build_facts(modules: tuple[bytes, ...]) -> BuildFacts:
     kernels: dict[str, KernelFacts] = {}
     for data in modules:
         module = spirv.parse(data)
-        memo: dict[int, _Counts] = {}
+        memo: dict[int, Counts] = {}
         for entry, function in module.entry_points.items():
             name = entry.removeprefix(KERNEL_PREFIX)
             try:
                 counts = _function_counts(module, function, memo, frozenset())
             except IndexError as error:
                 raise ValueError("a SPIR-V instruction has too few operands") from error
-            values = {e.name: getattr(counts, e.name) for e in fields(counts) if e.name != "loops_with_loads"}
-            kernels[name] = KernelFacts(name=name, loading_loops=len(counts.loops_with_loads), **values)
+            kernels[name] = counts.facts(name)
     ordered = tuple(kernels[name] for name in sorted(kernels))
     return BuildFacts(kernels=ordered, code_bytes=sum(map(len, modules)))
 
@@ -96,11 +104,11 @@ def forbidden_features(modules: tuple[bytes, ...]) -> str | None:
 
 
 def _function_counts(
-    module: spirv.Module, function_id: int, memo: dict[int, _Counts], active: frozenset[int]
-) -> _Counts:
+    module: spirv.Module, function_id: int, memo: dict[int, Counts], active: frozenset[int]
+) -> Counts:
     if function_id in memo:
         return memo[function_id]
-    counts = _Counts()
+    counts = Counts()
     function = module.functions.get(function_id)
     if function is None or function_id in active:
         return counts
@@ -122,7 +130,7 @@ def _function_counts(
 
 
 def _count(  # noqa: C901, PLR0912 - a flat table of opcodes
-    module: spirv.Module, instruction: spirv.Instruction, weight: float, counts: _Counts
+    module: spirv.Module, instruction: spirv.Instruction, weight: float, counts: Counts
 ) -> None:
     opcode, words = instruction.opcode, instruction.words
     counts.instructions += weight
@@ -156,7 +164,7 @@ def _count(  # noqa: C901, PLR0912 - a flat table of opcodes
             counts.workgroup_ops += weight
 
 
-def _count_load(module: spirv.Module, words: tuple[int, ...], weight: float, counts: _Counts) -> None:
+def _count_load(module: spirv.Module, words: tuple[int, ...], weight: float, counts: Counts) -> None:
     n_bytes, lanes = module.type_bytes(words[0])
     storage = module.storage_class(words[2])
     if storage in spirv.STORAGE_GLOBAL and n_bytes:

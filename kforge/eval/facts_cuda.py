@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 
 from kforge.eval.cubin import CompiledKernel, Cubin
-from kforge.eval.facts import LOOP_WEIGHT
+from kforge.eval.facts import LOOP_WEIGHT, Counts
 from kforge.eval.sass import Instruction, Placed
 from kforge.types import BuildFacts, KernelFacts, KernelResources
 
@@ -42,26 +41,6 @@ _INTERNAL = re.compile(r"_ZN(\d{1,4})(_INTERNAL.*)")
 _LASTING_SECTIONS = (".nv.global", ".nv.global.init", ".nv.uft", ".nv.udt")
 
 
-@dataclass(slots=True)
-class _Counts:
-    instructions: float = 0.0
-    global_loads: float = 0.0
-    global_load_bytes: float = 0.0
-    global_stores: float = 0.0
-    wide_load_bytes: float = 0.0
-    local_loads: float = 0.0
-    local_stores: float = 0.0
-    float_ops: float = 0.0
-    matrix_ops: float = 0.0
-    async_copies: float = 0.0
-    barriers: float = 0.0
-    subgroup_ops: float = 0.0
-    workgroup_ops: float = 0.0
-    atomics: float = 0.0
-    loop_depth: int = 0
-    loops_with_loads: set[int] = field(default_factory=set)
-
-
 def build_facts(code: Mapping[str, tuple[Placed, ...]], cubin: Cubin, code_bytes: int) -> BuildFacts:
     """Count what every kernel does."""
     kernels = tuple(_kernel_facts(name, code[name], cubin.kernels.get(name)) for name in sorted(code))
@@ -69,7 +48,7 @@ def build_facts(code: Mapping[str, tuple[Placed, ...]], cubin: Cubin, code_bytes
 
 
 def _kernel_facts(name: str, code: Sequence[Placed], compiled: CompiledKernel | None) -> KernelFacts:
-    counts = _Counts()
+    counts = Counts()
     for entry in code:
         if entry.instruction.name == "NOP":
             continue
@@ -77,8 +56,7 @@ def _kernel_facts(name: str, code: Sequence[Placed], compiled: CompiledKernel | 
         before = counts.global_loads + counts.async_copies
         _count(entry.instruction, LOOP_WEIGHT ** min(entry.depth, 3), counts)
         if counts.global_loads + counts.async_copies > before and entry.outermost >= 0:
-            counts.loops_with_loads.add(entry.outermost)
-    values = {e.name: getattr(counts, e.name) for e in fields(counts) if e.name != "loops_with_loads"}
+            counts.loops_with_loads.add((0, entry.outermost))
     resources = None
     if compiled is not None:
         resources = KernelResources(
@@ -86,10 +64,10 @@ def _kernel_facts(name: str, code: Sequence[Placed], compiled: CompiledKernel | 
             static_shared_bytes=compiled.static_shared_bytes,
             frame_bytes=compiled.frame_bytes,
         )
-    return KernelFacts(name=name, loading_loops=len(counts.loops_with_loads), resources=resources, **values)
+    return counts.facts(name, resources)
 
 
-def _count(entry: Instruction, weight: float, counts: _Counts) -> None:
+def _count(entry: Instruction, weight: float, counts: Counts) -> None:
     name = entry.name
     counts.instructions += weight
     if name in ("LDG", "LD"):
@@ -111,7 +89,7 @@ def _count(entry: Instruction, weight: float, counts: _Counts) -> None:
         _count_cooperation(name, weight, counts)
 
 
-def _count_cooperation(name: str, weight: float, counts: _Counts) -> None:
+def _count_cooperation(name: str, weight: float, counts: Counts) -> None:
     if name in _ASYNC:
         counts.async_copies += weight
     elif name == "BAR":
