@@ -68,7 +68,7 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
                 raise
             result = build_only(
                 error, source, task, size,
-                target=device, track=allowed, cache_dir=cache_dir, user_dir=here.user_tasks,
+                target=device, track=allowed, cache_dir=cache_dir, user_dir=here.user_tasks, as_json=as_json,
             )  # fmt: skip
         else:
             work = evaluate_once(
@@ -85,15 +85,13 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
 
 def build_only(
     missing: NoDevice, source: CandidateSource, task: str, size: str,
-    *, target: str, track: Track, cache_dir: Path, user_dir: Path | None,
+    *, target: str, track: Track, cache_dir: Path, user_dir: Path | None, as_json: bool,
 ) -> Evaluated:  # fmt: skip
     """What can be said of a CUDA candidate without a card: how its build was rejected.
 
     Raises:
         NoDevice: it was built; the facts go with the error.
     """
-    import sys
-
     from kforge.codec import to_dict
     from kforge.errors import InfraError, NoDevice
     from kforge.eval.cuda_devices import BUILD_TARGETS, DEFAULT_TARGET
@@ -106,7 +104,7 @@ def build_only(
     report = build_once(source, task, size, target=card, track=track, cache_dir=cache_dir, user_dir=user_dir)
     match report.result:
         case Built() as built:
-            if "--json" not in sys.argv:
+            if not as_json:
                 print_built(built, card)
             raise NoDevice(
                 f"{missing.message.removesuffix('.')}. The candidate was built for {card.arch} and not run.",

@@ -40,6 +40,12 @@ class TorchSession:
     """The reference module on the device; ``{"do": "choose"}`` says what ``go`` runs."""
 
     def __init__(self, job: dict[str, Any], arena: Arena) -> None:
+        # Others' benchmarks must not notice anything of this.
+        with DeviceLock(job["lock"]) as lock:
+            lock.share()
+            self._load(job, arena)
+
+    def _load(self, job: dict[str, Any], arena: Arena) -> None:
         try:
             self._device = cuda_driver.use_device(int(job["device_index"]))
             self._clock = DeviceClock(self._device, Path(job["trusted"]).read_bytes())
@@ -61,9 +67,8 @@ class TorchSession:
         self._compiled: Callable[..., object] | None = None
         self._forward: Callable[[], object] = self._eager
         self._policy = autocast_of("ieee")
-        # Now, while the first candidate is still being built and checked; others' benchmarks must not notice.
-        with DeviceLock(job["lock"]) as lock, contextlib.suppress(LaunchRefused):
-            lock.share()
+        # Now, while the first candidate is still being built and checked.
+        with contextlib.suppress(LaunchRefused):
             apply_policy("ieee")
             self._compile()
         torch.cuda.empty_cache()
@@ -113,8 +118,11 @@ class TorchSession:
             self._forward = self._compiled_forward
         else:
             self._forward = self._eager
-        for _ in range(WARM_UP_RUNS if request["warm"] else 0):
-            self._clock.plain(self._submit)
+        try:
+            for _ in range(WARM_UP_RUNS if request["warm"] else 0):
+                self._clock.plain(self._submit)
+        except Exception as error:  # another policy compiles anew, and may fail where the first did not
+            raise LaunchRefused(f"{request['what']}: {type(error).__name__}: {str(error)[:500]}") from error
 
     def _compile(self) -> None:
         if self._compiled is None:

@@ -31,6 +31,7 @@ WALL_SHARE, WALL_SLACK_US = 0.2, 4.0
 WITNESS_US = 20_000.0
 WITNESS_RUNS = (4, 100)
 PENDING_STEPS = 500
+BASELINE_TRIES = 3
 
 
 @dataclass(slots=True)
@@ -93,6 +94,7 @@ class CudaBenchmark:
         self._candidate_us: list[float] = []
         self._baseline_us: dict[str, list[float]] = {"eager": []}
         self._checked = 0
+        self._worst, self._kb = 0.0, True
 
     def run(self, precision: Precision, checked: tuple[float, bool]) -> WorkloadResult:
         """Sample; outputs of secretly chosen samples are verified; then the wall clock is the witness.
@@ -105,10 +107,14 @@ class CudaBenchmark:
             Stop: a timed output was wrong, the runner failed, the clocks disagree, or nothing settled.
         """
         self._policy = policy_of(precision)
+        self._worst, self._kb = checked
         self._warm_up()
-        worst, kb = self._sample(precision, *checked)
-        wall_us = self._witness()
-        return self._result(worst, kb, wall_us)
+        self._sample(precision)
+        with self._stage:
+            floor_us = self._contender.client.noop(self._clock, self._stage.run_limit_s).device_us
+        self._require_possible(floor_us)
+        wall_us = self._witness(precision)
+        return self._result(floor_us, wall_us)
 
     def _warm_up(self) -> None:
         draw = self._bench.draw("own")
@@ -129,29 +135,24 @@ class CudaBenchmark:
     def _go(self) -> Sample:
         return self._contender.client.go(self._clock, self._stage.run_limit_s)
 
-    def _sample(self, precision: Precision, worst: float, kb: bool) -> tuple[float, bool]:
-        verified = set(
-            self._secret.sample(range(self._protocol.min_samples), self._protocol.verified_samples)
-        )
+    def _sample(self, precision: Precision) -> None:
+        wanted = self._protocol.verified_samples
+        first = set(self._secret.sample(range(self._protocol.min_samples), wanted))
         deadline, late = self._clock.monotonic() + self._protocol.bench_budget_s, 0
         while not self._enough(deadline):
             number = len(self._candidate_us)
             self._stage.trial = number
-            taken, found = self._take(precision, verify=number in verified)
-            if not taken:
+            # Later samples may be verified too, ever more rarely, so that no number of runs makes one safe.
+            verify = number in first or (
+                number >= self._protocol.min_samples and self._secret.random() < wanted / number
+            )
+            if not self._take(precision, verify=verify):
                 late += 1
                 self._require_ahead(late)
-            if found is not None:
-                worst, kb = max(worst, found[0]), kb and found[1]
         self._baseline.rest(self._protocol.baseline_limit_s)
-        return worst, kb
 
-    def _take(self, precision: Precision, *, verify: bool) -> tuple[bool, tuple[float, bool] | None]:
-        """One sample of everything on fresh values.
-
-        Returns:
-            whether it counts, and (worst error, KernelBench's verdict) of its outputs if they were verified.
-        """
+    def _take(self, precision: Precision, *, verify: bool) -> bool:
+        """One sample of everything on fresh values; returns whether it counts."""
         draw = self._bench.draw("own")
         given = draw.given(self._bench.state_names)
         with self._stage:
@@ -160,30 +161,31 @@ class CudaBenchmark:
         torch.cuda.synchronize()
         # The order alternates, so that neither side always runs on the clocks the other left.
         first = len(self._candidate_us) % 2 == 1
-        times = self._baseline_samples() if first else None
+        times = self._baseline_samples() if first else {}
         with self._stage:
             sample = self._go()
-        if not first:
-            times = self._baseline_samples()
-        if not sample.ahead or times is None:
-            return False, None
+        if not sample.ahead:
+            return False
+        times = times or self._baseline_samples()
         self._candidate_us.append(sample.device_us)
         for name, us in times.items():
             self._baseline_us[name].append(us)
-        return True, self._verify(draw, given, precision) if verify else None
+        if verify:
+            self._verify(draw, given, precision)
+            for name in self._baseline_us:
+                self._baseline.choose(name, self._policy, self._protocol.baseline_limit_s, warm=True)
+        return True
 
-    def _verify(self, draw: Draw, given: Sequence[Tensor], precision: Precision) -> tuple[float, bool] | None:
-        """Judge this sample's outputs. The reference lives in this process and context only."""
+    def _verify(self, draw: Draw, given: Sequence[Tensor], precision: Precision) -> None:
+        """Judge the last run's outputs. The reference lives in this process and context only."""
         outputs = self._outputs(given)
-        limit_s = self._protocol.baseline_limit_s
-        self._baseline.rest(limit_s)
+        self._baseline.rest(self._protocol.baseline_limit_s)
         found = self._stage.require_correct(self._bench, outputs, draw, precision)
-        self._checked += 1
+        if found is not None:
+            self._worst, self._kb = max(self._worst, found[0]), self._kb and found[1]
+            self._checked += 1
         del outputs
         torch.cuda.empty_cache()
-        for name in self._baseline_us:
-            self._baseline.choose(name, self._policy, limit_s, warm=True)
-        return found
 
     def _outputs(self, given: Sequence[Tensor]) -> list[Tensor]:
         with self._stage:
@@ -201,14 +203,16 @@ class CudaBenchmark:
                 )
             )
 
-    def _baseline_samples(self) -> dict[str, float] | None:
+    def _baseline_samples(self) -> dict[str, float]:
+        """One time of each baseline. What its host cannot enqueue ahead is its own cost, after some tries."""
         times: dict[str, float] = {}
         for name in self._baseline_us:
             self._baseline.choose(name, self._policy, self._protocol.baseline_limit_s, warm=False)
-            sample = self._baseline.client.go(self._clock, self._protocol.baseline_limit_s)
-            if not sample.ahead:
-                return None
-            times[name] = sample.device_us
+            for _ in range(BASELINE_TRIES):
+                sample = self._baseline.client.go(self._clock, self._protocol.baseline_limit_s)
+                times[name] = sample.device_us
+                if sample.ahead:
+                    break
         return times
 
     def _enough(self, deadline: float) -> bool:
@@ -224,14 +228,36 @@ class CudaBenchmark:
 
     # ------------------------------------------------------------------------------------- witness
 
-    def _witness(self) -> float:
-        """Wall microseconds per run by our own clock.
+    def _require_possible(self, floor_us: float) -> None:
+        """No run takes less than two events with nothing between them, and none takes no time at all."""
+        least = min(self._candidate_us)
+        if least <= 0.0 or summarise(self._candidate_us).median_us < floor_us:
+            raise Stop(
+                Suspect(
+                    f"the device's clock says {least:.3f} us for the plan and {floor_us:.3f} us for nothing",
+                    f"events {least:.3f} us, floor {floor_us:.3f} us",
+                )
+            )
+
+    def _witness(self, precision: Precision) -> float:
+        """Wall microseconds per run by our own clock; the last run's outputs are verified.
 
         Raises:
-            Stop: Suspect, where the events claim much less.
+            Stop: Suspect, where the events claim much less; or what the last run left was wrong.
         """
         device_us = summarise(self._candidate_us).median_us
+        draw = self._bench.draw("own")
+        given = draw.given(self._bench.state_names)
+        with self._stage:
+            self._contender.prepare(given, self._secret.choice(POISONS))
+        wall_us = self._wall(device_us)
+        self._verify(draw, given, precision)
+        return wall_us
+
+    def _wall(self, device_us: float) -> float:
         low, high = WITNESS_RUNS
+        if device_us > WITNESS_US:
+            low = 1
         pending = max(1, PENDING_STEPS // (self._contender.steps + 2))
         runs = min(max(low, min(high, int(WITNESS_US / max(device_us, 1.0)))), pending)
         for _ in range(2):  # a host that fell behind once makes the wall longer, never shorter
@@ -252,15 +278,13 @@ class CudaBenchmark:
             started = self._clock.monotonic()
             with self._stage:
                 request = {"do": "burst", "runs": runs, "empty": empty}
-                self._contender.client.ask(request, self._stage.run_limit_s)
+                self._contender.client.ask(request, runs * self._stage.run_limit_s)
             walls.append(self._clock.monotonic() - started)
         return (walls[1] - walls[0]) * 1e6 / runs
 
     # -------------------------------------------------------------------------------------- result
 
-    def _result(self, worst: float, kb: bool, wall_us: float) -> WorkloadResult:
-        with self._stage:
-            floor = self._contender.client.noop(self._clock, self._stage.run_limit_s).device_us
+    def _result(self, floor_us: float, wall_us: float) -> WorkloadResult:
         candidate = self._candidate_us
         speedup, low, high = ratio_interval(self._baseline_us["eager"], candidate)
         stats = summarise(candidate)
@@ -273,7 +297,7 @@ class CudaBenchmark:
             workload=self._bench.spec.name,
             candidate=stats,
             baseline=summarise(self._baseline_us["eager"]),
-            floor_us=floor,
+            floor_us=floor_us,
             device_us=stats.median_us,
             speedup=speedup,
             speedup_low=low,
@@ -282,8 +306,8 @@ class CudaBenchmark:
             verdict=verdict(low, high, 0.0, stats.median_us),
             trials=len(TRIALS),
             timed_outputs_checked=self._checked,
-            max_error=worst,
-            kb_correct=kb,
+            max_error=self._worst,
+            kb_correct=self._kb,
             wall_us=wall_us,
             compiled=summarise(compiled) if compiled else None,
             compiled_speedup=against,

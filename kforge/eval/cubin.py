@@ -78,15 +78,19 @@ class _Section:
     link: int
 
 
-def parse(image: bytes) -> Cubin:
+def parse(image: bytes, reserved_bytes: int = RESERVED_SHARED_BYTES) -> Cubin:
     """Read a cubin.
+
+    Args:
+        image: the file.
+        reserved_bytes: of every kernel's shared memory that are the system's: none before Hopper.
 
     Raises:
         ValueError: it is not well-formed.
     """
     try:
         sections = _sections(image)
-        return _read(sections)
+        return _read(sections, reserved_bytes)
     except (struct.error, IndexError, OverflowError) as error:
         raise ValueError(f"not a well-formed cubin: {error}") from error
 
@@ -121,7 +125,7 @@ def _text(table: bytes, offset: int) -> str:
     return table[offset:end].decode("utf-8", "replace")
 
 
-def _read(sections: list[_Section]) -> Cubin:
+def _read(sections: list[_Section], reserved_bytes: int) -> Cubin:
     kernels = {s.name[6:]: CompiledKernel() for s in sections if s.name.startswith(".text.")}
     symbols = [entry for s in sections if s.kind == _SYMTAB for entry in _symbols(s, sections)]
     for section in sections:
@@ -130,7 +134,7 @@ def _read(sections: list[_Section]) -> Cubin:
         elif section.name == ".nv.info":
             _read_resources(section.data, kernels, symbols)
         elif section.name.startswith(".nv.shared.") and section.name[11:] in kernels:
-            static = max(0, section.size - RESERVED_SHARED_BYTES)
+            static = max(0, section.size - reserved_bytes)
             kernels[section.name[11:]].static_shared_bytes = static
     variables = tuple(Variable(name, place, size) for name, kind, place, size in symbols if kind == _OBJECT)
     undefined = tuple(

@@ -41,7 +41,9 @@ def _compile(job: dict[str, Any]) -> dict[str, object]:
     shown = subprocess.run([job["nvdisasm"], "-c", str(cubin)], capture_output=True, text=True, check=False)
     if shown.returncode != 0:
         return {"ok": False, "log": f"error: nvdisasm refuses the compiled code: {shown.stderr[-2000:]}"}
-    sass = shown.stdout[:SASS_BYTES]
+    sass = shown.stdout
+    if len(sass) > SASS_BYTES:
+        return {"ok": False, "log": f"error: the machine code has over {SASS_BYTES >> 20} MiB of text"}
     return {"ok": True, "log": log.getvalue(), "cubin": base64.b64encode(code).decode(), "sass": sass}
 
 

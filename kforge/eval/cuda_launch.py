@@ -18,7 +18,6 @@ from kforge.eval.cuda_driver import CudaFailed, call, driver
 from kforge.eval.cuda_tensor_map import encode
 from kforge.eval.runner_main import LaunchRefused
 
-_DEFAULT_SHARED_BYTES = 48 * 1024
 _SCALARS: Mapping[str, Any] = {
     "i8": ctypes.c_int8, "i16": ctypes.c_int16, "i32": ctypes.c_int32, "i64": ctypes.c_int64,
     "u8": ctypes.c_uint8, "u16": ctypes.c_uint16, "u32": ctypes.c_uint32, "u64": ctypes.c_uint64,
@@ -102,8 +101,11 @@ class CudaLaunch:
     def _set_function_attributes(self) -> None:
         names = driver().CUfunction_attribute
         shared = int(self._step.get("shared_bytes", 0))
-        if shared > _DEFAULT_SHARED_BYTES:
-            name = names.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        # The attribute is the kernel's, not the launch's: another launch of it may have asked for more. Its
+        # default leaves what the kernel's static memory leaves of 48 KiB.
+        name = names.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        allowed = call(driver().cuFuncGetAttribute(name, self._kernel), "reading a kernel's attribute")
+        if shared > int(allowed):
             call(
                 driver().cuFuncSetAttribute(self._kernel, name, shared),
                 f"{shared} bytes of dynamic shared memory beside the kernel's static",

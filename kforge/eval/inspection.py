@@ -62,8 +62,12 @@ def _inspect_cuda(
     build: CachedBuild, signatures: Signatures, plans: Sequence[BoundPlan], device: DeviceInfo
 ) -> Inspected:
     image = build.module_path.read_bytes()
-    module = cubin.parse(image)
+    hopper = device.max_cluster > 1  # clusters and the reserved kilobyte came together
+    module = cubin.parse(image, cubin.RESERVED_SHARED_BYTES if hopper else 0)
     code = sass.kernels_of(build.intermediate.decode())
+    unseen = module.kernels.keys() - code.keys()
+    if unseen:
+        raise ValueError(f"the disassembly lacks {', '.join(sorted(unseen)[:3])}")
     return Inspected(
         facts_cuda.forbidden_features(code, module, signatures.constants),
         check_cuda_layout(module.kernels, plans, device),

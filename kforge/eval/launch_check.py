@@ -170,8 +170,7 @@ def _check_map(plan: LaunchPlan, arg: TensorMapArg, what: str, device: DeviceInf
         len(described.element_strides) == rank and all(1 <= n <= 8 for n in described.element_strides),
         f"element_strides {described.element_strides} must be {rank} numbers in 1..8",
     )
-    if described.interleave == "none":
-        _check_box(described, rank, width, require)
+    _check_box(described, rank, width, require)
     require(described.interleave == "none" or rank >= 3, "interleave needs at least 3 dimensions")
     tensor, storage = plan.tensors[arg.id], plan.storage_of(arg.id)
     start = tensor.offset * DTYPE_BYTES[tensor.dtype] + described.offset_bytes
@@ -199,6 +198,8 @@ def _check_box(described: TensorMap, rank: int, width: int, require: _Require) -
         return
     require(len(described.box) == rank, f"box {described.box} needs {rank} extents, x first")
     require(all(1 <= n <= MAX_BOX for n in described.box), f"box {described.box} must be in 1..{MAX_BOX}")
+    if described.interleave != "none":  # there the innermost rows are the hardware's own
+        return
     inner = described.box[0] * width
     require(inner % 16 == 0, f"box rows have {inner} bytes; they must be a multiple of 16")
     limit = SWIZZLE_BYTES.get(described.swizzle)

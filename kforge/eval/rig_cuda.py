@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 
@@ -16,6 +17,7 @@ from kforge.eval.contender_cuda import CudaClient, CudaContender
 from kforge.eval.cuda_driver import CudaFailed
 from kforge.eval.precision_policy import apply_policy, policy_of
 from kforge.eval.rig import Instruments
+from kforge.eval.runner_client import RunnerFailed
 from kforge.eval.workbench import Workbench
 from kforge.types import Built, Precision, WorkloadResult, WorkloadSpec
 
@@ -80,12 +82,22 @@ class CudaRig:
         """Interleave candidate, eager and torch.compile, sample by sample."""
         assert isinstance(contender, CudaContender)
         torch.cuda.empty_cache()
-        tools = self._tools
+        tools, baseline = self._tools, self._baselines[bench.spec.name]
         timed = CudaBenchmark(
-            bench, contender, self._baselines[bench.spec.name],
+            bench, contender, baseline,
             clock=tools.clock, protocol=tools.protocol, secret=tools.secret,
         )  # fmt: skip
-        return timed.run(precision, checked)
+        try:
+            return timed.run(precision, checked)
+        except RunnerFailed as error:
+            # The candidate's own failures are outcomes by now, so this is the baseline's.
+            raise InfraError(
+                f"The baseline's process failed on this task ({type(error).__name__}): {error}",
+                "use --size small, or a card with more memory",
+            ) from error
+        finally:
+            with contextlib.suppress(RunnerFailed):
+                baseline.rest(tools.protocol.baseline_limit_s)
 
     def close(self) -> None:
         """End the baseline processes."""

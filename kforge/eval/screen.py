@@ -34,9 +34,14 @@ _DIRECTIVES = frozenset(
 )
 # What PTX could reach beside the device: files that the assembler includes.
 _PTX_DIRECTIVE = re.compile(r"\.(file|include|incbin|section|extern)\b")
+# What declares something beside the kernel, at the start of a statement (``ld.global`` is an instruction).
+_PTX_DECLARATION = re.compile(
+    r"(?:\A|[;{}\n]|\\n)\s*\.(global|const|func|entry|visible|weak|common|alias|version|target)\b"
+)
 # Names whose objects pass as the compiler's or a library's own in ``facts_cuda``.
 _LIBRARY_NAMES = frozenset(["cuda", "cub", "thrust", "cooperative_groups", "nv", "__cccl_internal"])
 _COMPILER_NAME = re.compile(r"(_Z|__unnamed|__cudart_|__cr_|_param|__constant(?!__\Z))")
+_COMPILER_WORD = re.compile(rf"(?<!\w){_COMPILER_NAME.pattern}")
 _SCOPES = frozenset(["namespace", "struct", "class", "union", "enum"])
 _PRAGMA = re.compile(r"(once|unroll\b.*|nounroll|clang loop\b.*|STDC\b.*|clang fp\b.*)\Z")
 _FILE_PROBES = frozenset(["__has_include", "__has_include_next", "__has_embed", "include_next", "embed"])
@@ -91,7 +96,31 @@ def screen_source(candidate: CandidateSource) -> ScreenedOut | None:
         refused = _screen_line(line, rules)
         if refused is not None:
             return refused
-    return _screen_names(lines) if rules.assembler else None
+    if not rules.assembler:
+        return None
+    return _screen_names(lines) or _screen_assembler(lines)
+
+
+def _screen_assembler(lines: Sequence[Sequence[Token]]) -> ScreenedOut | None:
+    """Refuse assembler that declares things beside its kernel, over strings that stand side by side."""
+    tokens = [token for line in lines for token in line]
+    text, first = "", None
+    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.kind != "text":
+            continue
+        text, first = text + token.text.strip('"'), first or token
+        if after is not None and after.kind == "text":
+            continue
+        found = _PTX_DECLARATION.search(text) or _COMPILER_WORD.search(text)
+        if found:
+            return ScreenedOut(f"line {first.line}: {found.group().strip()[:40]} in a string", "asm")
+        depth = 0
+        for letter in text:
+            depth += (letter == "{") - (letter == "}")
+            if depth < 0:
+                return ScreenedOut(f"line {first.line}: a string closes a brace that it did not open", "asm")
+        text, first = "", None
+    return None
 
 
 def _screen_tune(candidate: CandidateSource, rules: Rules) -> ScreenedOut | None:

@@ -123,11 +123,12 @@ class Worker:
         with DeviceLock(lock_path(device)) as lock:
             lock.claim()
             prepared, ceilings = PREPARATIONS[device.language](Path(request["cache_dir"]), device)
-        job = prepared | {"task": request["task"], "size": request["size"], "user_dir": request["user_dir"]}
-        self._verifier = Verifier(
-            loaded, description, device,
-            job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
-        )  # fmt: skip
+            lock.share()  # it constructs the reference and draws values, on the device
+            task = {"task": request["task"], "size": request["size"], "user_dir": request["user_dir"]}
+            self._verifier = Verifier(
+                loaded, description, device,
+                job=prepared | task, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
+            )  # fmt: skip
         self.answer(result=to_dict(Opened(description, ceilings)))
 
     def _measure(self, request: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from kforge.errors import InfraError, MissingPrerequisite, NoDevice, UsageError
 from kforge.eval.sandbox import PACKAGE_ROOT, scrubbed_environment
 from kforge.types import DeviceInfo, Language
 
+# Indexes of devices mean something only together with these.
+DEVICE_CHOICE = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "ONEAPI_DEVICE_SELECTOR")
 _PROBE = """
 import sys; sys.path.insert(0, sys.argv[1])
 import importlib, json
@@ -47,7 +50,7 @@ def detect_devices(language: Language) -> tuple[DeviceInfo, ...]:
     try:
         probe = subprocess.run(
             [sys.executable, "-I", "-c", _PROBE, PACKAGE_ROOT, _LISTS[language]],
-            capture_output=True, text=True, timeout=60, check=False, env=scrubbed_environment(),
+            capture_output=True, text=True, timeout=60, check=False, env=device_environment(),
         )  # fmt: skip
         answer = json.loads(probe.stdout.strip().splitlines()[-1])
     except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
@@ -60,6 +63,11 @@ def detect_devices(language: Language) -> tuple[DeviceInfo, ...]:
     if "missing" in answer:
         raise MissingPrerequisite(*answer["missing"])
     return tuple(from_json(DeviceInfo, json.dumps(device)) for device in answer["devices"])
+
+
+def device_environment() -> dict[str, str]:
+    """What a process that uses devices may see of the environment: also which of them the user gave it."""
+    return scrubbed_environment({name: os.environ[name] for name in DEVICE_CHOICE if name in os.environ})
 
 
 def choose_device(language: Language, wanted: str) -> DeviceInfo:

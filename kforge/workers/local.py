@@ -115,7 +115,12 @@ class LocalPool:
             self._waiting -= 1
         try:
             if not self._worker.alive:
-                await self._reopen()
+                try:
+                    await self._reopen()
+                except (WorkerLost, RemoteError) as error:
+                    await self._worker.kill()
+                    reason = f"the measuring process cannot be started again: {error}"
+                    return MeasureReport(InfraFailed(reason), StageSeconds())
             self._end_idle()
             return await self._ask(request, built)
         finally:

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kforge.errors import InfraError, KforgeError
-from kforge.eval.sandbox import PACKAGE_ROOT, scrubbed_environment
+from kforge.eval.sandbox import PACKAGE_ROOT
+from kforge.workers.hardware import device_environment
 
 LINE_LIMIT_BYTES = 64 << 20
 
@@ -52,7 +53,7 @@ class MeasuringProcess:
         Raises:
             InfraError: it could not be started.
         """
-        environment = scrubbed_environment({"PYTHONPATH": PACKAGE_ROOT})
+        environment = device_environment() | {"PYTHONPATH": PACKAGE_ROOT}
         places = ("HOME", "KFORGE_CACHE", "XDG_CACHE_HOME")  # where pulled tasks are
         environment |= {name: os.environ[name] for name in places if name in os.environ}
         try:

@@ -87,3 +87,27 @@ def test_a_tune_value_cannot_become_such_a_name(value: str) -> None:
 @pytest.mark.parametrize("value", ["float", "cuda::std::int32_t", "__half"])
 def test_types_are_fine_as_tune_values(value: str) -> None:
     assert screened("T x;", T=(value,)) is None
+
+
+HIDDEN_STATE = {
+    "a closed kernel": 'asm volatile("ret;\\n}\\n .global .align 4 .b32 _ZTVx;\\n .func d(){ ret;");',
+    "a name inside": 'asm volatile("mov.u64 %0, _ZTVx;" : "=l"(p));',
+    "pieces": 'asm volatile("ret; }" "\\n.glob" "al .b32 x; {");',
+    "a declaration": 'asm volatile(".global .b32 x; ld.global.u32 %0, [x];" : "=r"(v));',
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN_STATE)
+def test_assembler_that_declares_beside_its_kernel_is_refused(name: str) -> None:
+    code = f'extern "C" __global__ void f(int* y) {{ long long p; int v; {HIDDEN_STATE[name]} }}'
+    refused = screened(code)
+    assert refused is not None
+    assert refused.rule in ("asm", "device_code")
+
+
+def test_blocks_and_memory_instructions_of_assembler_are_accepted() -> None:
+    code = (
+        'extern "C" __global__ void f(int* y) { int v; asm volatile("{\\n .reg .pred p;\\n" '
+        '"setp.eq.u32 p, 1, 1;\\n @p ld.global.nc.u32 %0, [%1];\\n}\\n" : "=r"(v) : "l"(y)); y[0] = v; }'
+    )
+    assert screened(code) is None

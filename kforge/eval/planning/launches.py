@@ -65,7 +65,7 @@ def attributes_of(language: str, what: str, given: Mapping[str, object]) -> dict
     set_ones = {
         name: value
         for name, value in given.items()
-        if value is not None and value is not False and value != 0
+        if value is not None and value is not False and (value != 0 or name == "carveout")
     }
     if language != "cuda":
         for name in set_ones:
