@@ -133,12 +133,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """What a device was measured to do at best, in the session that measures candidates.
-
-    Attributes:
-        copy_bytes_per_s: a large device-to-device copy, bytes read plus bytes written.
-        ieee_flops: a large fp32 matrix product with TF32 off; the others with TF32, fp16 and bf16 operands.
-    """
+    """What a device was measured to do at best: a large copy (bytes read plus written), matrix products."""
 
     copy_bytes_per_s: float
     ieee_flops: float
@@ -365,11 +360,7 @@ class KernelFacts:
 
 @dataclass(frozen=True, slots=True)
 class KernelResources:
-    """What one kernel takes of an SM, as compiled: per thread and per block.
-
-    Attributes:
-        frame_bytes: stack per thread, where local arrays and spilled registers live.
-    """
+    """What one kernel takes of an SM, as compiled; ``frame_bytes`` is a thread's stack, spills included."""
 
     registers: int
     static_shared_bytes: int

@@ -107,6 +107,7 @@ def test_a_run_is_answered_elsewhere_and_goes_on_there(kforge: Terminal) -> None
     assert "seed" in changed.error["message"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_wait_and_kill_9_loses_nothing(kforge: Terminal) -> None:
     mail = kforge.cwd / "mail"
     command = (
