@@ -14,8 +14,10 @@ import re
 import sys
 from pathlib import Path
 
+from kforge.cli.output import report_error
 from kforge.data.records import RunRecords
 from kforge.data.store import Store
+from kforge.errors import KforgeError, UsageError
 from kforge.eval.candidate import parse_candidate
 from kforge.render import cell_name
 from kforge.types import CandidateSource, Outcome, Passed
@@ -107,4 +109,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KforgeError as error:
+        sys.exit(report_error(error, as_json=False))
+    except OSError as error:
+        failed = UsageError(f"{error.filename}: {error.strerror}.", "give paths that exist, and a directory")
+        sys.exit(report_error(failed, as_json=False))

@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "docs" / "gpu-evidence.json"
 FOLDERS = ("kforge/eval", "kforge/workers")
+NEXT = "run python -m benchmarks.gpu_evidence on a machine with an NVIDIA GPU"
 COMMAND = ("-m", "pytest", "-m", "gpu", "tests")
 # The older family of reports is the one that takes what tests record about themselves.
 REPORT = ("-o", "junit_family=xunit1")
@@ -42,11 +43,11 @@ def check(record: Path) -> list[str]:
         document = json.loads(record.read_text())
         known: dict[str, str] = document["hashes"]
         if not document["green"]:
-            return [f"the GPU run of {document['date']} was not green: {document['tests']}"]
-    except (OSError, ValueError, KeyError) as error:
-        return [f"{record.name} cannot be read ({error!r}): run python -m benchmarks.gpu_evidence on a GPU"]
+            return [f"the GPU run of {document['date']} was not green ({document['tests']}): {NEXT}"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{record} is no record of a GPU run ({type(error).__name__}): {NEXT}"]
     return [
-        f"{folder} has changed since the last green GPU run: python -m benchmarks.gpu_evidence on a GPU"
+        f"{folder} has changed since the last green GPU run: {NEXT}"
         for folder in FOLDERS
         if known.get(folder) != folder_hash(folder)
     ]
@@ -57,8 +58,8 @@ def run(record: Path, junit: Path) -> int:
     import torch
 
     if not torch.cuda.is_available():
-        print("no GPU: torch.cuda.is_available() is False; run this on a machine with an NVIDIA GPU")
-        return 2
+        print(f"no GPU: torch.cuda.is_available() is False; {NEXT}")
+        return 3
     hashes = {folder: folder_hash(folder) for folder in FOLDERS}
     started = time.monotonic()
     code, counts = run_tests(COMMAND, junit, ROOT)

@@ -135,6 +135,8 @@ def read_candidate(file: Path) -> str:
     from kforge.errors import UsageError
 
     try:
+        if file.is_fifo() or file.is_socket():
+            raise UsageError(f"{file} is a pipe, not a file.", "give the path of a candidate file")
         with file.open("rb") as opened:
             # Past the parser's limit there is nothing to learn from the rest of a large file.
             return opened.read(MAX_READ_BYTES).decode("utf-8", errors="replace")

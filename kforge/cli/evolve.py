@@ -44,7 +44,7 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
         ),
     ] = None,
     language: Annotated[
-        str, typer.Option("--language", metavar="L", help="Language of the kernels: sycl.")
+        str, typer.Option("--language", metavar="L", help="Language of the kernels: sycl or cuda.")
     ] = DEFAULTS.language,
     device: DeviceOption = "auto",
     model: Annotated[
@@ -185,7 +185,7 @@ def checked_language(language: str) -> Language:
         return "sycl"
     if language == "cuda":
         return "cuda"
-    raise UsageError(f"--language {language!r} is unknown.", "use --language sycl")
+    raise UsageError(f"--language {language!r} is unknown.", "use --language sycl or --language cuda")
 
 
 @dataclass(frozen=True, slots=True)

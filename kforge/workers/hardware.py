@@ -92,8 +92,10 @@ def choose_device(language: Language, wanted: str) -> DeviceInfo:
         parts = wanted.split(":")
         matching = [d for d in devices if d.selector.split(":")[: len(parts)] == parts]
     else:
+        known = ", ".join(["auto", "cpu", "gpu", *(d.selector for d in devices)])
+        hint = "; to build CUDA only, `kforge eval` takes sm_80, sm_89, sm_90a" if language == "cuda" else ""
         raise UsageError(
-            f"--device {wanted!r} is not auto, cpu, gpu or a selector.", f"one of: auto, cpu, gpu, {listed}"
+            f"--device {wanted!r} is not auto, cpu, gpu or a selector.", f"one of: {known}{hint}"
         )
     if not matching:
         raise NoDevice(

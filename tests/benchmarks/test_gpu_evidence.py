@@ -31,9 +31,9 @@ def test_unchanged_code_is_current_and_changed_code_is_not(tmp_path: Path) -> No
 
 
 def test_a_missing_or_torn_record_is_told(tmp_path: Path) -> None:
-    assert "cannot be read" in check(tmp_path / "none.json")[0]
+    assert "is no record" in check(tmp_path / "none.json")[0]
     (tmp_path / "torn.json").write_text("{")
-    assert "cannot be read" in check(tmp_path / "torn.json")[0]
+    assert "is no record" in check(tmp_path / "torn.json")[0]
 
 
 def test_tests_that_record_properties_are_run_and_counted(tmp_path: Path) -> None:

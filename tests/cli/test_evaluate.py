@@ -103,3 +103,10 @@ def test_ctrl_c_while_a_task_loads_for_ever(kforge: Terminal, command: list[str]
     assert "Traceback" not in err
     if command[0] == "evolve":
         assert kforge("runs", "list", "--json").document == []
+
+
+def test_a_pipe_is_refused_and_not_waited_for(kforge: Terminal) -> None:
+    os.mkfifo(kforge.cwd / "pipe.py")
+    done = kforge("eval", "pipe.py", "--task", "kb/L1/19", "--size", "small", "--json")
+    assert done.code == 2, done.err
+    assert "pipe" in done.document["error"]["message"]
