@@ -23,6 +23,7 @@ def test_every_task_of_the_campaign_has_a_winner() -> None:
 
 
 @pytest.mark.cuda
+@pytest.mark.slow
 @pytest.mark.parametrize("path", WINNERS, ids=lambda path: path.stem)
 def test_a_winner_builds(path: Path, cache: Path) -> None:
     source = parse_candidate(path.read_text())

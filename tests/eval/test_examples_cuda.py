@@ -54,6 +54,7 @@ def test_matrix_instructions_are_what_they_say(name: str, cache: Path) -> None:
     assert sum(kernel.matrix_ops for kernel in facts.kernels) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", wrong.WRONG)
 def test_what_a_card_must_reject_is_not_rejected_before(name: str, cache: Path) -> None:
     built(candidate(wrong.text(wrong.WRONG[name][0])), wrong.POOL, cache, {})
