@@ -149,7 +149,6 @@ class CudaBenchmark:
             if not self._take(precision, verify=verify):
                 late += 1
                 self._require_ahead(late)
-        self._baseline.rest(self._protocol.baseline_limit_s)
 
     def _take(self, precision: Precision, *, verify: bool) -> bool:
         """One sample of everything on fresh values; returns whether it counts."""

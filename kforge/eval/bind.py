@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
+from kforge.eval.launch_check import Refused
 from kforge.eval.parameter_types import (
     ELEMENTS,
     SCALAR_BYTES,
@@ -18,6 +19,7 @@ from kforge.eval.parameter_types import (
     alignment_bytes,
 )
 from kforge.eval.plan import (
+    GIVEN_ROLES,
     ArrayArg,
     BoolArg,
     BoundArg,
@@ -49,15 +51,6 @@ from kforge.eval.signature import Signature, Signatures
 from kforge.types import DTYPE_BYTES, ScreenedOut
 
 _FLOAT_LIMITS = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852886e38}
-_READ_ONLY = ("input", "param", "buffer")
-
-
-class _Refused(Exception):
-    """Carries (rule, reason) out of the checks; never leaves this module."""
-
-    def __init__(self, rule: str, reason: str) -> None:
-        super().__init__(reason)
-        self.outcome = ScreenedOut(reason, rule)
 
 
 def check_arguments(plan: LaunchPlan, signatures: Signatures) -> BoundPlan | ScreenedOut:
@@ -70,7 +63,7 @@ def check_arguments(plan: LaunchPlan, signatures: Signatures) -> BoundPlan | Scr
         plan: a validated plan.
         signatures: of the device code that it launches.
     """
-    written = {s.id for s in plan.storages if s.role in (*_READ_ONLY, "zeros")}
+    written = {s.id for s in plan.storages if s.role in (*GIVEN_ROLES, "zeros")}
     launched: set[int] = set()
     launches = []
     try:
@@ -87,7 +80,7 @@ def check_arguments(plan: LaunchPlan, signatures: Signatures) -> BoundPlan | Scr
                 launches.append(bound)
             else:
                 written.add(_target(plan, step))
-    except _Refused as refusal:
+    except Refused as refusal:
         return refusal.outcome
     for index, output in enumerate(plan.outputs):
         if plan.tensors[output].storage not in launched:
@@ -112,16 +105,16 @@ def _find(step: LaunchStep, signatures: Signatures) -> Signature:
     found = signatures.kernels.get(step.kernel)
     if found is None:
         if step.kernel in signatures.skipped:
-            raise _Refused("signature", f"{what}: {signatures.skipped[step.kernel]}")
+            raise Refused("signature", f"{what}: {signatures.skipped[step.kernel]}")
         names = ", ".join(signatures.kernels) or "none"
         why = "".join(f"; {reason}" for reason in list(signatures.skipped.values())[:3])
-        raise _Refused("kernel_name", f"{what}: SOURCE has no such kernel; its kernels are: {names}{why}")
+        raise Refused("kernel_name", f"{what}: SOURCE has no such kernel; its kernels are: {names}{why}")
     if found.dimensions is not None and isinstance(step.grid, tuple) and len(step.grid) != found.dimensions:
-        raise _Refused("grid", f"{what}: grid has {len(step.grid)} dimensions, the kernel is declared "
+        raise Refused("grid", f"{what}: grid has {len(step.grid)} dimensions, the kernel is declared "
                        f"nd_range_kernel<{found.dimensions}>")  # fmt: skip
     if len(step.args) != len(found.parameters):
         listed = ", ".join(parameter.text for parameter in found.parameters)
-        raise _Refused("arguments", f"{what}: {len(step.args)} arguments for {len(found.parameters)} "
+        raise Refused("arguments", f"{what}: {len(step.args)} arguments for {len(found.parameters)} "
                        f"parameters ({listed})")  # fmt: skip
     return found
 
@@ -138,15 +131,15 @@ def _argument(plan: LaunchPlan, arg: LaunchArg, kind: ParameterType, what: str) 
     match kind:
         case PointerType():
             if not isinstance(arg, TensorArg):
-                raise _Refused("arguments", f"{what} is a pointer and gets {_show(arg)}; pass a tensor")
+                raise Refused("arguments", f"{what} is a pointer and gets {_show(arg)}; pass a tensor")
             return _tensor(plan, arg, kind, what)
         case LocalType():
             if not isinstance(arg, LocalArg):
-                raise _Refused(
+                raise Refused(
                     "arguments", f"{what} is local memory and gets {_show(arg)}; pass k.local(dtype, n)"
                 )
             if kind.element not in ELEMENTS[arg.dtype]:
-                raise _Refused(
+                raise Refused(
                     "arguments", f"{what} gets k.local of {arg.dtype}, which is not its element type"
                 )
             return BoundLocal(kind.form, arg.dtype, arg.count, arg.count * DTYPE_BYTES[arg.dtype])
@@ -174,7 +167,7 @@ def _composite(
             wanted = "is a struct: pass k.struct(...)"
         case _:
             wanted = "is an array: pass k.pointers([...]) or k.tensor_maps([...])"
-    raise _Refused("arguments", f"{what} {wanted}, not {_show(arg)}")
+    raise Refused("arguments", f"{what} {wanted}, not {_show(arg)}")
 
 
 def _tensor_map(plan: LaunchPlan, arg: TensorMapArg, what: str) -> BoundTensorMap:
@@ -182,9 +175,9 @@ def _tensor_map(plan: LaunchPlan, arg: TensorMapArg, what: str) -> BoundTensorMa
     tensor = plan.tensors[arg.id]
     start = tensor.offset * DTYPE_BYTES[tensor.dtype] + arg.map.offset_bytes
     if start % 16 or storage.align % 16:
-        raise _Refused("alignment", f"{what}: a tensor map's memory must begin at a multiple of 16 bytes")
+        raise Refused("alignment", f"{what}: a tensor map's memory must begin at a multiple of 16 bytes")
     # Copies through a map of the task's own data can only be loads: stores are found by comparing afterwards.
-    return BoundTensorMap(arg.id, arg.map, writable=storage.role not in _READ_ONLY)
+    return BoundTensorMap(arg.id, arg.map, writable=storage.role not in GIVEN_ROLES)
 
 
 def _struct(plan: LaunchPlan, arg: StructArg, what: str) -> BoundStruct:
@@ -196,7 +189,7 @@ def _struct(plan: LaunchPlan, arg: StructArg, what: str) -> BoundStruct:
         if isinstance(member, TensorArg):
             # What a pointer in a struct points to is not in the signature, so it may be written through.
             bound, size = (
-                BoundTensor(member.id, writable=plan.storage_of(member.id).role not in _READ_ONLY),
+                BoundTensor(member.id, writable=plan.storage_of(member.id).role not in GIVEN_ROLES),
                 8,
             )
         else:
@@ -216,22 +209,22 @@ def _array(plan: LaunchPlan, arg: ArrayArg, kind: ArrayType, what: str) -> Bound
         elif isinstance(item, TensorMapArg) and kind.element is None:
             items.append(_tensor_map(plan, item, what))
         else:
-            raise _Refused("arguments", f"{what}: pass {wanted}")
+            raise Refused("arguments", f"{what}: pass {wanted}")
     return BoundArray(tuple(items))
 
 
 def _tensor(plan: LaunchPlan, arg: TensorArg, kind: PointerType, what: str) -> BoundTensor:
     tensor, storage = plan.tensors[arg.id], plan.storage_of(arg.id)
     if kind.element is not None and kind.element not in ELEMENTS[tensor.dtype]:
-        raise _Refused("arguments", f"{what} gets a {tensor.dtype} tensor; the element types differ")
+        raise Refused("arguments", f"{what} gets a {tensor.dtype} tensor; the element types differ")
     start_bytes = tensor.offset * DTYPE_BYTES[tensor.dtype]
     needed = alignment_bytes(kind, plan.language)
     if start_bytes % needed or storage.align % needed:
-        raise _Refused("alignment", f"{what} needs {needed}-byte alignment; the tensor starts at byte "
+        raise Refused("alignment", f"{what} needs {needed}-byte alignment; the tensor starts at byte "
                        f"{start_bytes} of memory aligned to {storage.align}")  # fmt: skip
-    if storage.role in _READ_ONLY and not kind.const:
+    if storage.role in GIVEN_ROLES and not kind.const:
         name = f"{storage.role} {storage.name}"
-        raise _Refused("read_only", f"{what} gets {name}: inputs are read-only, declare the parameter const")
+        raise Refused("read_only", f"{what} gets {name}: inputs are read-only, declare the parameter const")
     return BoundTensor(arg.id, writable=not kind.const)
 
 
@@ -259,7 +252,7 @@ def _follow(plan: LaunchPlan, step: LaunchStep, bound: Sequence[BoundArg], writt
             written.add(plan.tensors[tensor].storage)
     for index, tensor, _ in tensors:
         if plan.tensors[tensor].storage not in written:
-            raise _Refused("unwritten", f"k.launch({step.kernel!r}) argument {index} is read (const) and "
+            raise Refused("unwritten", f"k.launch({step.kernel!r}) argument {index} is read (const) and "
                            f"nothing has written it before")  # fmt: skip
 
 
@@ -269,7 +262,7 @@ def _follow(plan: LaunchPlan, step: LaunchStep, bound: Sequence[BoundArg], writt
 def _scalar(arg: LaunchArg, kind: ScalarType, what: str) -> BoundScalar:
     match arg:
         case TensorArg() | LocalArg() | TensorMapArg() | StructArg() | ArrayArg():
-            raise _Refused("arguments", f"{what} is a scalar and gets {_show(arg)}")
+            raise Refused("arguments", f"{what} is a scalar and gets {_show(arg)}")
         case BoolArg(value=value):
             given: ScalarType | None = "b8"
         case IntArg(value=value):
@@ -281,13 +274,13 @@ def _scalar(arg: LaunchArg, kind: ScalarType, what: str) -> BoundScalar:
         case _:
             assert_never(arg)
     if given != kind:
-        raise _Refused("arguments", f"{what} gets {_show(arg)}; {_advice(arg, kind)}")
+        raise Refused("arguments", f"{what} gets {_show(arg)}; {_advice(arg, kind)}")
     if kind == "b8":
         if not isinstance(value, bool):
-            raise _Refused("arguments", f"{what} gets {_show(arg)}; pass True or False")
+            raise Refused("arguments", f"{what} gets {_show(arg)}; pass True or False")
         return BoundScalar(kind, value)
     if isinstance(value, bool) or isinstance(value, float) != (kind[0] in "fb"):
-        raise _Refused("arguments", f"{what} gets {_show(arg)}; {_advice(arg, kind)}")
+        raise Refused("arguments", f"{what} gets {_show(arg)}; {_advice(arg, kind)}")
     _in_range(value, kind, what)
     return BoundScalar(kind, value)
 
@@ -295,12 +288,12 @@ def _scalar(arg: LaunchArg, kind: ScalarType, what: str) -> BoundScalar:
 def _in_range(value: int | float, kind: ScalarType, what: str) -> None:
     if isinstance(value, float):
         if abs(value) > _FLOAT_LIMITS.get(kind, float("inf")):
-            raise _Refused("overflow", f"{what} gets {value}, which {kind} cannot hold")
+            raise Refused("overflow", f"{what} gets {value}, which {kind} cannot hold")
         return
     bits = 8 * SCALAR_BYTES[kind]
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind[0] == "i" else (0, 2**bits - 1)
     if not low <= value <= high:
-        raise _Refused("overflow", f"{what} gets {value}; its range is {low}..{high}")
+        raise Refused("overflow", f"{what} gets {value}; its range is {low}..{high}")
 
 
 def _advice(arg: LaunchArg, kind: ScalarType) -> str:

@@ -15,10 +15,9 @@ from torch import Tensor
 from kforge.clock import Clock
 from kforge.eval import runner_sycl
 from kforge.eval.arena import GUARD_BYTES, GUARD_PATTERN, Arena, Layout, Slot, lay_out
+from kforge.eval.plan import GIVEN_ROLES
 from kforge.eval.runner_client import RunnerClient
 from kforge.types import CheckFailure, DeviceInfo
-
-GIVEN_ROLES = ("input", "param", "buffer")
 
 
 class RunLimits(TypingProtocol):

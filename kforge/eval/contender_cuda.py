@@ -18,9 +18,10 @@ from kforge.clock import Clock
 from kforge.errors import InfraError
 from kforge.eval import cuda_driver, runner_cuda
 from kforge.eval.arena import GUARD_PATTERN, Slot
-from kforge.eval.contender import GIVEN_ROLES, Damage, RunLimits, storage_name
+from kforge.eval.contender import Damage, RunLimits, storage_name
 from kforge.eval.cuda_driver import CudaFailed
 from kforge.eval.cuda_layout import lay_out_plan
+from kforge.eval.plan import GIVEN_ROLES
 from kforge.eval.runner_client import RunnerClient
 from kforge.types import DeviceInfo
 

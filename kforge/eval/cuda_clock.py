@@ -21,8 +21,6 @@ FLUSH_FACTOR = 2
 FIRST_LEAD_US = 300.0
 LONGEST_LEAD_US = 50_000.0
 READ_BLOCKS = 1024
-# Past about a thousand pending launches the driver makes the host wait for the GPU.
-MAX_PENDING = 700
 
 
 class DeviceClock:

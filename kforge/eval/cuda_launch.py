@@ -15,7 +15,7 @@ import torch
 
 from kforge.eval import cuda_driver
 from kforge.eval.cuda_driver import CudaFailed, call, driver
-from kforge.eval.cuda_tensor_map import encode
+from kforge.eval.cuda_tensor_map import TENSOR_MAP_BYTES, encode
 from kforge.eval.runner_main import LaunchRefused
 
 _SCALARS: Mapping[str, Any] = {
@@ -206,10 +206,10 @@ class CudaLaunch:
 
     def _tensor_map(self, argument: Mapping[str, Any], moving: frozenset[int]) -> int:
         tensor, described = int(argument["id"]), argument["map"]
-        place = self._bytes(bytes(128), _TENSOR_MAP_ALIGN_BYTES)
+        place = self._bytes(bytes(TENSOR_MAP_BYTES), _TENSOR_MAP_ALIGN_BYTES)
 
         def write() -> None:
-            ctypes.memmove(place, encode(described, self._address_of(tensor)), 128)
+            ctypes.memmove(place, encode(described, self._address_of(tensor)), TENSOR_MAP_BYTES)
 
         if tensor in moving:
             self._refresh.append(write)

@@ -16,6 +16,7 @@ from kforge.eval.plan import (
     Waves,
     tensors_of,
 )
+from kforge.eval.planning.tensor_maps import MAP_TYPE_BYTES
 from kforge.types import DTYPE_BYTES, DeviceInfo, ScreenedOut
 
 # SYCL compilers let kernels hold ids in an int unless told otherwise.
@@ -26,10 +27,6 @@ MAX_BLOCK = (1024, 1024, 64)
 NONPORTABLE_CLUSTER = 16
 # CUDA driver API, cuTensorMapEncodeTiled.
 MAX_BOX = 256
-MAP_BYTES = {
-    "uint8": 1, "uint16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8, "float16": 2, "float32": 4,
-    "float64": 8, "bfloat16": 2, "float32_ftz": 4, "tfloat32": 4, "tfloat32_ftz": 4,
-}  # fmt: skip
 SWIZZLE_BYTES = {"32b": 32, "64b": 64, "128b": 128}
 
 
@@ -159,7 +156,7 @@ def _check_map(plan: LaunchPlan, arg: TensorMapArg, what: str, device: DeviceInf
         if not holds:
             raise Refused("tensor_map", f"{what}: k.tensor_map {reason}")
 
-    rank, width = len(described.dims), MAP_BYTES[described.dtype]
+    rank, width = len(described.dims), MAP_TYPE_BYTES[described.dtype]
     require(len(described.strides_bytes) == rank - 1, f"needs {rank - 1} strides for {rank} dimensions")
     require(all(1 <= n < 2**32 for n in described.dims), f"dims {described.dims} must be in 1..2^32-1")
     require(

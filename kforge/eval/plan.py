@@ -27,6 +27,7 @@ TensorMapType = Literal[
     "float32_ftz", "tfloat32", "tfloat32_ftz",
 ]  # fmt: skip
 Role = Literal["input", "param", "buffer", "op", "alloc", "zeros", "scratch"]
+GIVEN_ROLES = ("input", "param", "buffer")
 ScalarType = Literal[
     "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f16", "bf16", "f32", "f64", "b8"
 ]  # fmt: skip

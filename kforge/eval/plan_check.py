@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from kforge.codec import from_json
 from kforge.eval.launch_check import Refused, check_launch
 from kforge.eval.plan import (
+    GIVEN_ROLES,
     CopyStep,
     LaunchPlan,
     LaunchStep,
@@ -26,7 +27,6 @@ from kforge.eval.planning.ops import output_of
 from kforge.types import DTYPE_BYTES, DeviceInfo, ScreenedOut, TensorSpec, Track, WorkloadSpec
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
-_GIVEN = ("input", "param", "buffer")
 
 
 def validate_plan(
@@ -74,7 +74,7 @@ def _check_memory(plan: LaunchPlan, workload: WorkloadSpec, device: DeviceInfo) 
             raise Refused(
                 "plan_form", f"storage {position} has id {storage.id} and alignment {storage.align}"
             )
-        if storage.role in _GIVEN:
+        if storage.role in GIVEN_ROLES:
             spec = given.get((storage.role, storage.name or ""))
             key = (storage.role, storage.name)
             if spec is None or key in seen or storage.bytes != _bytes(spec):
@@ -118,7 +118,7 @@ class _State:
 
     def __init__(self, plan: LaunchPlan) -> None:
         self.plan = plan
-        self.written = {s.id for s in plan.storages if s.role in (*_GIVEN, "zeros")}
+        self.written = {s.id for s in plan.storages if s.role in (*GIVEN_ROLES, "zeros")}
         self.made: set[int] = set()
         self.launched: set[int] = set()
 
@@ -136,7 +136,7 @@ class _State:
 
     def write(self, index: int, what: str) -> Tensor:
         tensor, storage = self.tensor(index)
-        if storage.role in _GIVEN:
+        if storage.role in GIVEN_ROLES:
             raise Refused("read_only", f"{what} writes {storage.role} {storage.name}, which is read-only")
         if storage.role == "op" and storage.id not in self.written:
             raise Refused("unwritten", f"{what} uses the output of an operator before that operator")

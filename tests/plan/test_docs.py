@@ -39,9 +39,10 @@ def test_every_operator_and_every_rule_is_documented() -> None:
     assert [name for name in (*COMPUTING, *VIEWS) if name not in PAGE] == []
     package = Path(parse_signatures.__code__.co_filename).parent
     rules = set()
-    for module in ("plan_check", "bind", "screen", "signature", "plan_process"):
+    modules = "plan_check launch_check layout_cuda bind screen signature plan_process"
+    for module in modules.split():
         code = (package / f"{module}.py").read_text()
-        rules |= set(re.findall(r'_Refused\(\s*"(\w+)"', code))
+        rules |= set(re.findall(r'\bRefused\(\s*"(\w+)"', code))
         rules |= set(re.findall(r'ScreenedOut\([^()]*(?:\([^()]*\)[^()]*)*, "(\w+)"\s*,?\s*\)', code))
     assert len(rules) > 15
     assert sorted(rule for rule in rules if f"`{rule}`" not in PAGE) == []
