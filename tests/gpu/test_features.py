@@ -52,7 +52,8 @@ def test_an_honest_candidate_passes(
     outcome = opened.outcome(from_file(name), tune)
     assert isinstance(outcome, Passed), outcome
     assert outcome.max_error <= 1.0
-    assert [result.timed_outputs_checked for result in outcome.workloads] == [3]
+    # Three of the first ten samples and the witness burst, always; later samples by chance.
+    assert all(result.timed_outputs_checked >= 4 for result in outcome.workloads)
     assert all(result.wall_us is not None for result in outcome.workloads)
     for word in ("speedup", "latency_us", "baseline_us", "max_error"):
         record_property(word, getattr(outcome, word))
