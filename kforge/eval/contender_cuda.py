@@ -96,7 +96,8 @@ class CudaContender:
         self._outputs = [tensors[i] for i in plan["outputs"]]
         self._given = [s for s in plan["storages"] if s["role"] in GIVEN_ROLES]
         self._layout = lay_out_plan(plan["storages"], [t["storage"] for t in self._outputs])
-        self.steps = len(plan["steps"])
+        # What one run of a burst enqueues: two flushes, each writable storage poisoned, the plan.
+        self.burst_steps = 2 + len(self._layout.writable) + len(plan["steps"])
         self._exports = any(self._storages[t["storage"]]["role"] == "op" for t in self._outputs)
         full_job = {**job, "plan": bound, "module": module_path, "sm_count": device.sm_count}
         self._device = torch.device("cuda", int(job["device_index"]))
@@ -111,9 +112,8 @@ class CudaContender:
     def prepare(self, given: Sequence[Tensor], poison: int) -> None:
         """Write this run's inputs and parameters; everything else is poisoned, guard zones included."""
         memory = self.client.bytes
-        for storage in self._storages.values():
-            if storage["role"] not in GIVEN_ROLES and storage["id"] in self._layout.offsets:
-                self._region(storage).fill_(poison)
+        for storage in self._layout.writable:
+            self._region(self._storages[storage]).fill_(poison)
         for zone in self._layout.zones:
             memory[zone.start : zone.stop].fill_(GUARD_PATTERN)
         for storage, value in zip(self._given, given, strict=True):

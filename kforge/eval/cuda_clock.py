@@ -74,14 +74,16 @@ class DeviceClock:
             self.stream.synchronize()
         cuda_driver.reset_persisting_l2()
 
-    def burst(self, submit: Callable[[], None] | None, runs: int) -> None:
-        """``runs`` flushed runs in a row behind one wait; without ``submit``, the same with nothing in them.
+    def burst(self, submit: Callable[[], None] | None, runs: int, wipe: Callable[[], None]) -> None:
+        """``runs`` wiped and flushed runs in a row behind one wait; without ``submit``, nothing in them.
 
         The verifier times two bursts from outside: what separates them is the work, on its own clock.
+        ``wipe`` takes away what a run left, or the second could answer from the memory of the first.
         """
         with torch.cuda.stream(self.stream):
             self._hold(min(runs * (1.5 * self._enqueue_us + 60.0), 4 * LONGEST_LEAD_US))
             for _ in range(runs):
+                wipe()
                 self._flush()
                 if submit is not None:
                     submit()
@@ -93,12 +95,7 @@ class DeviceClock:
 
     def _flush(self) -> None:
         """Write more than L2 holds, then read as much of something else: cold, and no dirty lines left."""
-        call(
-            driver().cuMemsetD8Async(
-                self._written.address, 0x5A, self._written.size, self.stream.cuda_stream
-            ),
-            "flush",
-        )
+        cuda_driver.fill(self._written.address, 0x5A, self._written.size, self.stream.cuda_stream)
         self._launch(self._read, READ_BLOCKS, 256, self._read_arguments)
 
     def _launch(self, kernel: object, grid: int, block: int, arguments: _Arguments) -> None:

@@ -105,6 +105,15 @@ def allocate(size: int) -> DeviceMemory:
     return DeviceMemory(address, rounded)
 
 
+def fill(address: int, value: int, size: int, stream: int) -> None:
+    """Set ``size`` bytes to ``value`` on a stream; a built-in of the driver, so nothing is loaded lazily.
+
+    Raises:
+        CudaFailed: the driver refuses, or earlier work on the device has failed.
+    """
+    call(driver().cuMemsetD8Async(address, value, size, stream), f"filling {size} bytes")
+
+
 def export_memory(memory: DeviceMemory) -> bytes:
     """A handle with which another process can map this memory."""
     handle = call(driver().cuIpcGetMemHandle(memory.address), "cuIpcGetMemHandle")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kforge.eval.arena import ALIGN_BYTES, GUARD_BYTES
+from kforge.eval.plan import GIVEN_ROLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,13 @@ class DeviceLayout:
     Attributes:
         offsets: storage id to the byte at which it begins. Library operators allocate their own results;
             one that is an output has a place here to be copied to.
+        writable: storage ids of what kernels may write: poisoned before every run.
         zones: all guard zones, in address order.
         size: bytes in all.
     """
 
     offsets: Mapping[int, int]
+    writable: tuple[int, ...]
     zones: tuple[Zone, ...]
     size: int
 
@@ -59,4 +62,5 @@ def lay_out_plan(storages: Sequence[Mapping[str, Any]], outputs: Sequence[int]) 
         zones += [Zone(position, begin, name, "before"), Zone(begin + size, stop, name, "after")]
         offsets[name] = begin
         position = stop
-    return DeviceLayout(offsets, tuple(zones), max(position, ALIGN_BYTES))
+    writable = tuple(s["id"] for s in storages if s["id"] in offsets and s["role"] not in GIVEN_ROLES)
+    return DeviceLayout(offsets, writable, tuple(zones), max(position, ALIGN_BYTES))

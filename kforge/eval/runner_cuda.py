@@ -241,11 +241,23 @@ class CudaSession:
                 self._guarded(lambda: self._clock.plain(self._submit))
             case "burst":
                 submit = None if request["empty"] else self._submit
-                self._guarded(lambda: self._clock.burst(submit, int(request["runs"])))
+                poison = int(request["poison"])
+                self._guarded(
+                    lambda: self._clock.burst(submit, int(request["runs"]), lambda: self._wipe(poison))
+                )
             case "export":
                 self._guarded(self._export)
             case other:
                 raise LaunchRefused(f"unknown request {other!r}")
+
+    def _wipe(self, poison: int) -> None:
+        """Poison all memory that kernels may write, as the verifier does before a single run."""
+        stream = self._clock.stream.cuda_stream
+        for storage in self._layout.writable:
+            size = int(self._plan["storages"][storage]["bytes"])
+            if size:
+                address = self._memory.address + self._layout.offsets[storage]
+                cuda_driver.fill(address, poison, size, stream)
 
     def _export(self) -> None:
         """Copy outputs that a library operator allocated to their place in the exported memory."""

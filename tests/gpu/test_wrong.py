@@ -91,7 +91,7 @@ def test_rounding_to_half_is_right_where_it_is_declared(opened: Opened) -> None:
 
 @pytest.mark.parametrize("opened", [POOL], indirect=True, ids=["relu"])
 def test_answers_kept_in_scratch_are_gone_before_the_next_run(opened: Opened) -> None:
-    """It would answer from memory where it finds its own mark, which no poison holds."""
+    """It answers from memory where it finds its own mark, which no poison holds: within a burst as well."""
     body = (
         "int kept = __float_as_int(scratch[i]);\n"
         "  if ((kept & 0xff) == 0x5c) { y[i] = __int_as_float(kept); return; }\n"
