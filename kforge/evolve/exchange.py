@@ -18,7 +18,7 @@ from kforge.codec import from_json
 from kforge.errors import InfraError
 from kforge.evolve import exchange_files as files
 from kforge.evolve.exchange_files import RefusedError, Signature
-from kforge.evolve.proposer import Message, ProposalRequest, Reply, Unanswered
+from kforge.evolve.proposer import FreeOfCharge, Message, ProposalRequest, Reply, Unanswered
 from kforge.types import TaskDescription
 
 LIFETIME = timedelta(hours=24)
@@ -114,7 +114,7 @@ class _Taken:
     seen: dict[str, Signature] = field(default_factory=dict)
 
 
-class ExchangeProposer:
+class ExchangeProposer(FreeOfCharge):
     """Asks by file. A look never waits for an answer: the loop looks again, in this session or another."""
 
     def __init__(

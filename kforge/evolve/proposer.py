@@ -69,6 +69,17 @@ class Unanswered:
     rejected: str
 
 
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a request may cost at most, before it is made: what a budget sets aside for it."""
+
+    tokens: int
+    usd: float
+
+
+NO_CHARGE = Quote(0, 0.0)
+
+
 class Proposer(Protocol):
     """A model, or something that stands in for one."""
 
@@ -90,6 +101,29 @@ class Proposer(Protocol):
         """
         ...
 
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Models that it asks and whose price is unknown: their dollars are counted as none."""
+        ...
+
+    def quote(self, request: ProposalRequest) -> Quote:
+        """What ``request`` costs at most."""
+        ...
+
+    async def prepare(self) -> None:
+        """Find out, before anything starts, what would make every request fail.
+
+        Raises:
+            MissingPrerequisite: a key or a package is missing.
+            UsageError: the server does not have the model.
+            InfraError: the server does not answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Free connections; safe to call twice."""
+        ...
+
     def supports(self, task: TaskDescription) -> str | None:
         """None when the proposer can write for ``task``, else why not and what to do instead."""
         ...
@@ -101,6 +135,25 @@ class Proposer(Protocol):
             InfraError: no reply can be had (connection, quota); the loop tries again, then stops.
         """
         ...
+
+
+class FreeOfCharge:
+    """The part of a ``Proposer`` that buys nothing and holds nothing."""
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def quote(self, request: ProposalRequest) -> Quote:
+        """No charge."""
+        return NO_CHARGE
+
+    async def prepare(self) -> None:
+        """Nothing is looked for."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 def signed(proposer: str, model: str | None) -> str:

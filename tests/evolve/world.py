@@ -22,7 +22,7 @@ from kforge.evolve.context import LoopConfig
 from kforge.evolve.events import Event
 from kforge.evolve.loop import evolve
 from kforge.evolve.pool import BuildReport, EvaluationRequest, MeasureReport
-from kforge.evolve.proposer import ProposalRequest, Proposer, Reply
+from kforge.evolve.proposer import FreeOfCharge, ProposalRequest, Proposer, Reply
 from kforge.evolve.stop import StopSignal
 from kforge.evolve.summary import RunSummary
 from kforge.types import (
@@ -252,7 +252,7 @@ def reply(content: str) -> Reply:
     return Reply(content, "because", 100, 20, 0.5)
 
 
-class WorldProposer:
+class WorldProposer(FreeOfCharge):
     """Varies the gene of the parent in the prompt, by the seed; sometimes answers with prose."""
 
     name = "world"
@@ -279,7 +279,7 @@ class WorldProposer:
         return reply(f"A thought.\n\n```python\n{candidate_text(str(gene % self._genes))}```\n")
 
 
-class ScriptProposer:
+class ScriptProposer(FreeOfCharge):
     """Answers ordinal n with the n-th gene; a gene ``prose`` is no candidate."""
 
     name = "script"

@@ -11,7 +11,7 @@ from kforge.evolve.offline.assemble import candidate, join
 from kforge.evolve.offline.genes import Genes, Recipe, decode
 from kforge.evolve.offline.reading import Reading, read
 from kforge.evolve.offline.registry import RECIPES, find
-from kforge.evolve.proposer import ProposalRequest, Reply
+from kforge.evolve.proposer import FreeOfCharge, ProposalRequest, Reply
 from kforge.types import TaskDescription
 
 WHO = "This is kforge's offline proposer: fixed rules, no language model."
@@ -19,7 +19,7 @@ _CROSS_SHARE = 0.4  # of improvements with an inspiration at hand
 _FRESH_SHARE = 0.1  # of improvements that start over, so that a run cannot get stuck in one corner
 
 
-class OfflineProposer:
+class OfflineProposer(FreeOfCharge):
     """Writes SYCL kernels for the embedded tasks by rule; costs nothing and needs no network."""
 
     @property
