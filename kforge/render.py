@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO, assert_never
 
+from kforge.evolve.cells import COMPUTE_LEVELS, MEMORY_LEVELS, PARALLELISM_LEVELS, cell_name
 from kforge.types import (
     BuildFailed,
     Built,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
     from kforge.evolve.summary import BestCandidate, Elite, RunSummary
 
-MEMORY_LEVELS = ("scalar", "vector", "local tile", "registers/async")
-COMPUTE_LEVELS = ("multi-pass", "fused", "single-pass", "tiled")
-PARALLELISM_LEVELS = ("items", "barrier", "sub-group", "hierarchical")
 OFFLINE_LABEL = "offline proposer: rule-based, no model was asked"
 
 
@@ -154,11 +152,6 @@ def print_facts(built: Built) -> None:
             if count:
                 words.append(f"{name} instructions")
         print(f"kernel {kernel.name}: {', '.join(words)}")
-
-
-def cell_name(cell: tuple[int, int, int]) -> str:
-    """A cell in words."""
-    return f"{MEMORY_LEVELS[cell[0]]} / {COMPUTE_LEVELS[cell[1]]} / {PARALLELISM_LEVELS[cell[2]]}"
 
 
 # ------------------------------------------------------------------------------------- the end of a run
