@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, assert_never
 
 from kforge.evolve.device_words import device_lines
+from kforge.evolve.envelope import UnfinishedThought, answer_in
 from kforge.evolve.proposer import Message
 from kforge.evolve.roofline import position, task_lines
 from kforge.evolve.selection import Decision, DecisionKind
@@ -48,6 +49,9 @@ MAX_PROMPT_TOKENS = 16_000
 LOG_TAIL_CHARS = (6_000, 2_000, 600)
 MAX_REASON_CHARS = 1_000
 MAX_FAILURES = 5
+# Of a reply that could not be read: enough for a whole kernel; the middle of a longer one is left out.
+UNREAD_HEAD_CHARS = 16_000
+UNREAD_TAIL_CHARS = 8_000
 # A clock whose own time is a larger share of the candidate's than this is worth a word.
 FLOOR_SHARE = 0.05
 # A path tells a model nothing that its last part does not, and would show how this machine is laid out.
@@ -115,6 +119,26 @@ def render_prompt(
         if len(user) <= budget_chars:
             break
     return Message("system", system), Message("user", user)
+
+
+def reformat_messages(
+    system: str, reply: str, reason: str, *, parent: str | None = None
+) -> tuple[Message, ...]:
+    """The one cheap turn after a reply that held no readable kernel: the same kernel, readably.
+
+    Args:
+        system: the system message of the prompt that was answered; it holds the contract.
+        reply: what came back. Thoughts are dropped, the middle of a long one is left out.
+        reason: why it could not be read.
+        parent: the file that search/replace blocks in the reply were meant for, if it held any; without it
+            nobody could write the whole file.
+    """
+    answer = answer_in(reply)
+    text = reply if isinstance(answer, UnfinishedThought) or not answer.strip() else answer
+    user = _environment().get_template("reformat.j2").render(
+        reason=_short(reason), reply=_without_middle(_UNSEEN.sub("", text)), parent=parent
+    )  # fmt: skip
+    return Message("system", system), Message("user", user.strip() + "\n")
 
 
 def parts_of(decision: Decision, state: SearchState) -> PromptParts:
@@ -215,6 +239,15 @@ def _short(reason: str) -> str:
     """One line that opens no heading, no list and no fence, whoever wrote it."""
     line = " ".join(_UNSEEN.sub(" ", without_paths(reason)).split())
     return re.sub(r"`{3,}", "'''", line)[:MAX_REASON_CHARS]
+
+
+def _without_middle(text: str) -> str:
+    left_out = len(text) - UNREAD_HEAD_CHARS - UNREAD_TAIL_CHARS
+    if left_out <= 0:
+        return text
+    return (
+        f"{text[:UNREAD_HEAD_CHARS]}\n[... {left_out} characters left out ...]\n{text[-UNREAD_TAIL_CHARS:]}"
+    )
 
 
 def _shrinking(parts: PromptParts) -> Iterator[PromptParts]:
