@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kforge.cli.options import JsonOption, StoreOption, chosen_store
 from kforge.cli.output import print_json
+
+if TYPE_CHECKING:
+    from kforge.data.records import RunRecords
+    from kforge.evolve.summary import RunSummary
 
 runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -69,6 +74,12 @@ def show(
 
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write the report as one HTML page that needs no network."
+        ),
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,7 +93,22 @@ def report(
     with Store.open(chosen_store(store), create=False) as opened:
         records = opened.load_run(opened.get_run(run).id)
     summary = summary_of(records, parse_candidate)
+    written = None if html is None else _write_html(html, records, summary)
     if as_json:
         print_json({"run": run, "task": records.run.task_id, "size": records.run.size, **to_dict(summary)})
-    else:
+    elif written is None:
         print_summary(run, records.run.task_id, records.run.size, summary)
+    else:
+        print(f"wrote {html} ({written / 1024:.0f} KiB)")
+
+
+def _write_html(path: Path, records: RunRecords, summary: RunSummary) -> int:
+    """Write the page; its size in bytes."""
+    from kforge import __version__
+    from kforge.clock import SystemClock
+    from kforge.report.data import report_of
+    from kforge.report.page import page_of
+    from kforge.report.write import write_page
+
+    report = report_of(records, summary, made_at=SystemClock().now(), made_by=__version__)
+    return write_page(path, page_of(report))

@@ -14,7 +14,7 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kforge.report.curve import Interval, Point
 from kforge.report.data import Report
@@ -45,7 +45,7 @@ VERDICTS = {
     "FAST": "the whole interval is above the baseline",
     "SLOW": "the whole interval is below the baseline",
     "SAME": "within 2 % of the baseline",
-    "AMBIGUOUS": "the measurement does not tell it from the baseline",
+    "AMBIGUOUS": "no verdict. The machine was busy, the kernel too short to time, or the interval holds 1",
 }
 
 
@@ -145,6 +145,11 @@ def _name(text: str) -> str:
     return text if len(text) <= MAX_NAME_CHARS else f"{text[:MAX_NAME_CHARS]}…"
 
 
+def _breakable(label: str) -> Markup:
+    """A label that may break after a slash."""
+    return escape(label).replace("/", Markup("/<wbr>"))
+
+
 def _finalize(value: object) -> object:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
@@ -163,6 +168,6 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         times=_times, span=_span, us=_us, duration=_duration, usd=_usd, percent=_percent, words=_words,
-        heat=_heat, name=_name,
+        heat=_heat, name=_name, breakable=_breakable,
     )  # fmt: skip
     return environment

@@ -129,7 +129,7 @@ def _axes(scale: _Scale) -> Iterable[str]:
         kind = "baseline" if tick == 1.0 else "rule"
         yield f'<path class="{kind}" d="M{_LEFT:.0f} {y:.1f}H{scale.right:.0f}"/>'
         yield f'<text class="tick end" x="{_LEFT - 8:.0f}" y="{y + 4:.1f}">{tick:g}×</text>'
-    yield f'<text class="axis" x="{_LEFT + 4:.0f}" y="{scale.y(1.0) - 5:.1f}">baseline</text>'
+    yield f'<text class="axis end" x="{scale.right:.0f}" y="{scale.y(1.0) - 5:.1f}">baseline</text>'
     base = scale.bottom + _LANE + 12
     for told in _told_ticks(scale):
         yield f'<text class="tick mid" x="{scale.x(told):.1f}" y="{base + 14:.1f}">{told}</text>'
