@@ -29,6 +29,11 @@ class Places:
         """Where ``kforge tasks add`` puts tasks."""
         return self.data / "tasks"
 
+    @property
+    def prices(self) -> Path:
+        """Where a user's own price table may lie."""
+        return self.data / "prices.toml"
+
 
 def places(environment: Mapping[str, str] = os.environ) -> Places:
     """Directories from ``KFORGE_CACHE``, ``KFORGE_HOME`` and ``KFORGE_STORE``, else the XDG defaults.
@@ -59,8 +64,9 @@ class RunDefaults:
 
     size: str = "full"
     language: str = "sycl"
-    model: str = "offline"
+    models: tuple[str, ...] = ("offline",)
     evals: int = 24
+    max_reply_tokens: int = 16_000
     seed: int = 0
 
 

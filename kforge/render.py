@@ -28,9 +28,19 @@ from kforge.types import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kforge.evolve.accounts import Account
     from kforge.evolve.summary import BestCandidate, Elite, RunSummary
 
-OFFLINE_LABEL = "offline proposer: rule-based, no model was asked"
+# What is said, loudly, of a proposer that asks no model.
+NO_MODEL = {
+    "offline": "offline proposer: rule-based, no model was asked",
+    "replay": "replay: recorded replies, no model was asked",
+}
+
+
+def no_model_label(proposer: str) -> str:
+    """What every output says where no model was asked."""
+    return NO_MODEL.get(proposer, f"{proposer}: no model was asked")
 
 
 def console(stream: TextIO | None = None) -> Console:
@@ -161,15 +171,17 @@ def print_summary(run: str, task: str, size: str, summary: RunSummary) -> None:
     """The end of a run: the best kernel, the grid, failures by class, what it took."""
     print(f"run {run}: {task} ({size}), {summary.state}")
     if summary.offline:
-        print(OFFLINE_LABEL)
+        print(no_model_label(summary.proposer))
     print_best(run, summary.best)
     print_grid(summary.elites)
     print_failures(summary.statuses)
+    print_accounts(summary.accounts)
     print(
         f"{summary.evaluations}/{summary.evals_budget} evaluations, {summary.duplicates} duplicates, "
-        f"{summary.proposals} proposals by {summary.proposer}, {summary.completion_tokens} tokens, "
-        f"${summary.usd:.2f}, {summary.seconds:.0f} s, "
-        f"device idle while work was queued {summary.device_idle_s:.1f} s"
+        f"{summary.proposals} proposals by {summary.proposer}, "
+        f"{summary.prompt_tokens + summary.completion_tokens:,} tokens, ${summary.usd:.2f}, "
+        f"{summary.seconds:.0f} s, {summary.device_seconds:.0f} s on the device, "
+        f"idle while work was queued {summary.device_idle_s:.1f} s"
     )
     if summary.state != "finished":
         print(f"go on: kforge evolve --resume {run}")
@@ -210,6 +222,24 @@ def print_failures(statuses: Mapping[str, int]) -> None:
     total = sum(statuses.values()) or 1
     rows = sorted(statuses.items(), key=lambda item: -item[1])
     print_table(("outcome", "candidates", "share"), [(n, str(c), f"{c / total:.0%}") for n, c in rows])
+    print()
+
+
+def print_accounts(accounts: Sequence[Account]) -> None:
+    """What each model and each kind of proposal cost, and what it bought."""
+    if not accounts:
+        return
+    headings = ("", "proposals", "read", "passed", "new elites", "best", "tokens", "cost", "per kernel")
+    rows = [
+        (
+            f"{account.by} {account.name}", str(account.proposals), str(account.parsed), str(account.passed),
+            str(account.elites), "-" if account.best_speedup is None else f"{account.best_speedup:.2f}x",
+            f"{account.tokens:,}", f"${account.usd:.2f}",
+            "-" if account.usd_per_passed is None else f"${account.usd_per_passed:.3f}",
+        )
+        for account in accounts
+    ]  # fmt: skip
+    print_table(headings, rows)
     print()
 
 

@@ -18,7 +18,7 @@ from kforge.evolve.events import (
     RunStarted,
     StopRequested,
 )
-from kforge.render import OFFLINE_LABEL, console, outcome_line
+from kforge.render import console, no_model_label, outcome_line
 from kforge.types import InfraFailed, Passed
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class StatusLine:
             case RunStarted():
                 self._budget = event.evals_budget
                 if event.offline:
-                    self._say(OFFLINE_LABEL)
+                    self._say(no_model_label(event.proposer))
                 self._resumed = event.told > 0
                 if event.told:
                     self._say(f"resumed: {event.told} candidates stored, {event.requeued} evaluated again")

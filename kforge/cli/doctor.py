@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kforge.cli.options import JsonOption, StoreOption, chosen_store, writable
+from kforge.cli.options import JsonOption, StoreOption, chosen_store
 from kforge.cli.output import print_json
 from kforge.errors import KforgeError, MissingPrerequisite
 
@@ -94,6 +94,8 @@ def _sycl(here: Places, required: bool) -> list[Row]:
 
     try:
         rows = [Row("sycl runtime", True, runtime_version(), PIP_LINE)]
+        from kforge.api.files import writable
+
         rows.append(Row("sycl shim", True, str(ensure_shim(writable(here.cache))), PIP_LINE))
         devices = detect_devices("sycl")
     except KforgeError as error:
@@ -158,6 +160,8 @@ def _sandbox() -> list[Row]:
 
 def _cache(here: Places) -> Row:
     try:
+        from kforge.api.files import writable
+
         free_gib = shutil.disk_usage(writable(here.cache)).free / 2**30
     except MissingPrerequisite as error:
         return Row("build cache", False, error.message, error.next_step)

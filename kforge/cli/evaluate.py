@@ -7,23 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kforge.cli.options import (
-    DeviceOption,
-    JsonOption,
-    SizeOption,
-    TaskOption,
-    TrackOption,
-    checked_track,
-    writable,
-)
+from kforge.cli.options import DeviceOption, JsonOption, SizeOption, TaskOption, TrackOption
 from kforge.cli.output import print_json
 
 if TYPE_CHECKING:
+    from kforge.api.evaluation import Evaluation
     from kforge.errors import NoDevice
-    from kforge.types import CandidateSource, DeviceInfo, Outcome, ParseFailed, Track
-    from kforge.workers.local import Evaluated
-
-MAX_READ_BYTES = 2 << 20
 
 
 def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
@@ -35,73 +24,51 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
     as_json: JsonOption = False,
 ) -> None:
     """Build, check and time one candidate. Exit code 0: it passed, 1: it was rejected."""
-    import asyncio
-
-    from kforge.config import places
-    from kforge.data.tasks.registry import resolve
+    from kforge.api.evaluation import evaluate_text
+    from kforge.api.files import read_candidate
     from kforge.errors import NoDevice
-    from kforge.eval.candidate import parse_candidate
-    from kforge.eval.cuda_devices import BUILD_TARGETS
     from kforge.render import print_evaluation
-    from kforge.types import ParseFailed, Passed
-    from kforge.workers.hardware import choose_device
-    from kforge.workers.local import Evaluated, evaluate_once
 
-    allowed = checked_track(track)
     text = read_candidate(file)
-    here = places()
-    resolve(task, here.user_tasks)
-    source = parse_candidate(text)
-    chosen: DeviceInfo | None = None
-    if isinstance(source, ParseFailed):
-        result = Evaluated(source, None)
-    else:
-        cache_dir = writable(here.cache)
-        try:
-            if source.language == "cuda" and device in BUILD_TARGETS:
-                raise NoDevice(
-                    f"{device} is an architecture to build for, not a device.", "use --device auto"
-                )
-            chosen = choose_device(source.language, device)
-        except NoDevice as error:
-            if source.language != "cuda":
-                raise
-            result = build_only(
-                error, source, task, size,
-                target=device, track=allowed, cache_dir=cache_dir, user_dir=here.user_tasks, as_json=as_json,
-            )  # fmt: skip
-        else:
-            work = evaluate_once(
-                source, task, size,
-                device=chosen, track=allowed, cache_dir=cache_dir, user_dir=here.user_tasks,
-            )  # fmt: skip
-            result = asyncio.run(work)
+    try:
+        found = evaluate_text(text, task=task, size=size, device=device, track=track)
+    except NoDevice as missing:
+        found = build_only(missing, text, task, size, target=device, track=track, as_json=as_json)
     if as_json:
-        print_json(document(result, source, task=task, size=size, track=track, device=chosen, text=text))
+        print_json(document(found, task=task, size=size, track=track, text=text))
     else:
-        print_evaluation(result.outcome, result.built, chosen)
-    raise typer.Exit(0 if isinstance(result.outcome, Passed) else 1)
+        print_evaluation(found.outcome, found.built, found.device)
+    raise typer.Exit(1 if found.passed is None else 0)
 
 
 def build_only(
-    missing: NoDevice, source: CandidateSource, task: str, size: str,
-    *, target: str, track: Track, cache_dir: Path, user_dir: Path | None, as_json: bool,
-) -> Evaluated:  # fmt: skip
+    missing: NoDevice, text: str, task: str, size: str, *, target: str, track: str, as_json: bool
+) -> Evaluation:
     """What can be said of a CUDA candidate without a card: how its build was rejected.
 
     Raises:
-        NoDevice: it was built; the facts go with the error.
+        NoDevice: it was built, and the facts go with the error; or it is no CUDA candidate.
     """
+    from kforge.api.choices import checked_track
+    from kforge.api.evaluation import Evaluation
+    from kforge.api.files import writable
     from kforge.codec import to_dict
+    from kforge.config import places
     from kforge.errors import InfraError, NoDevice
+    from kforge.eval.candidate import parse_candidate
     from kforge.eval.cuda_devices import BUILD_TARGETS, DEFAULT_TARGET
     from kforge.render import print_built
-    from kforge.types import Built, InfraFailed, StageSeconds
+    from kforge.types import Built, CandidateSource, InfraFailed, StageSeconds
     from kforge.workers.building import build_once
-    from kforge.workers.local import Evaluated
 
+    source, here = parse_candidate(text), places()
+    if not isinstance(source, CandidateSource) or source.language != "cuda":
+        raise missing
     card = BUILD_TARGETS[target if target in BUILD_TARGETS else DEFAULT_TARGET]
-    report = build_once(source, task, size, target=card, track=track, cache_dir=cache_dir, user_dir=user_dir)
+    report = build_once(
+        source, task, size,
+        target=card, track=checked_track(track), cache_dir=writable(here.cache), user_dir=here.user_tasks,
+    )  # fmt: skip
     match report.result:
         case Built() as built:
             if not as_json:
@@ -123,44 +90,19 @@ def build_only(
             raise InfraError(f"The candidate could not be built: {reason}", "run `kforge doctor`")
         case rejected:
             seconds = StageSeconds(build=report.seconds, total=report.seconds)
-            return Evaluated(rejected, None, seconds)
+            return Evaluation(rejected, source, None, None, seconds)
 
 
-def read_candidate(file: Path) -> str:
-    """Read a candidate file, hostile or not; the parser judges what was read.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    from kforge.errors import UsageError
-
-    try:
-        if file.is_fifo() or file.is_socket():
-            raise UsageError(f"{file} is a pipe, not a file.", "give the path of a candidate file")
-        with file.open("rb") as opened:
-            # Past the parser's limit there is nothing to learn from the rest of a large file.
-            return opened.read(MAX_READ_BYTES).decode("utf-8", errors="replace")
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}.", "give the path of a candidate file"
-        ) from error
-
-
-def document(
-    result: Evaluated, parsed: CandidateSource | ParseFailed, *, task: str, size: str, track: str,
-    device: DeviceInfo | None, text: str,
-) -> dict[str, Any]:  # fmt: skip
+def document(found: Evaluation, *, task: str, size: str, track: str, text: str) -> dict[str, Any]:
     """The JSON of ``kforge eval``: every key of the contract, null where a value was not earned."""
     import hashlib
 
     from kforge.codec import to_dict
-    from kforge.types import CandidateSource, CheckFailed, Passed
+    from kforge.types import CheckFailed
 
-    source = parsed if isinstance(parsed, CandidateSource) else None
-    outcome: Outcome = result.outcome
-    passed = outcome if isinstance(outcome, Passed) else None
+    source, outcome, built, device = found.source, found.outcome, found.built, found.device
+    passed = found.passed
     failed = outcome if isinstance(outcome, CheckFailed) else None
-    built = result.built
     max_error = passed.max_error if passed else failed.max_error if failed else None
     kb_correct = passed.kb_correct if passed else failed.kb_correct if failed else None
     precision = source.precision if source else None
@@ -186,8 +128,8 @@ def document(
         "facts": to_dict(built.facts) if built else None,
         "uses_library_ops": list(built.library_ops) if built else None,
         "seconds": {
-            "build": round(result.seconds.build, 3), "check": round(result.seconds.check, 3),
-            "bench": round(result.seconds.bench, 3), "total": round(result.seconds.total, 3),
+            "build": round(found.seconds.build, 3), "check": round(found.seconds.check, 3),
+            "bench": round(found.seconds.bench, 3), "total": round(found.seconds.total, 3),
         },
         "workloads": [to_dict(w) for w in passed.workloads] if passed else None,
         "reason": None if passed else getattr(outcome, "reason", None),

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from kforge.errors import MissingPrerequisite, UsageError
-from kforge.types import Track
 
 TaskOption = Annotated[
     str,
@@ -46,40 +41,8 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout.")]
 
 
-def checked_track(track: str) -> Track:
-    """The track, or a usage error naming those that exist.
-
-    Raises:
-        UsageError: no such track in this version.
-    """
-    if track == "sealed":
-        return "sealed"
-    if track == "pure":
-        return "pure"
-    raise UsageError(
-        f"--track {track!r} is not a track of this version.", "use --track sealed or --track pure"
-    )
-
-
 def chosen_store(option: str | None) -> str:
     """URL of the store: the option, else ``KFORGE_STORE``, else the default of this user."""
     from kforge.config import places
 
     return places().store_url if option is None else option
-
-
-def writable(cache: Path) -> Path:
-    """The cache directory, made if it is missing.
-
-    Raises:
-        MissingPrerequisite: it cannot be made or written.
-    """
-    next_step = "export KFORGE_CACHE=/a/writable/directory"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"The cache directory {cache} cannot be made: {error.strerror}."
-        raise MissingPrerequisite(message, next_step) from error
-    if not os.access(cache, os.W_OK | os.X_OK):
-        raise MissingPrerequisite(f"The cache directory {cache} is not writable.", next_step)
-    return cache

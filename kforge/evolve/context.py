@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kforge.clock import Clock
 from kforge.errors import UsageError
+from kforge.evolve.budget import NO_LIMITS, Limits
 from kforge.evolve.events import Event
 from kforge.evolve.parse import ParseCandidate
 from kforge.evolve.pool import Pool
@@ -21,6 +22,14 @@ PROPOSALS_PER_EVAL = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """A candidate file of the user's own: its name, and what it holds."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoopConfig:
     """How long and how to search.
 
@@ -29,12 +38,13 @@ class LoopConfig:
             ``4 * evals`` proposals are asked for.
         seed: seed of every decision.
         harness_version: hash of whatever invalidates old timings; part of the evaluation key.
-        minutes: wall-clock limit of this session; a resumed run gets it anew. None is no limit.
+        limits: what else the run may use.
+        given: texts of the user's own candidate files, evaluated before anybody is asked.
         in_flight: candidates outstanding at a time; None asks the pool.
         deterministic: tell strictly in ordinal order, for tests and replay. Slower: one slow
             candidate holds up the decisions after it.
-        proposal_deadline_s: how long one reply may take before it is asked for again; a proposer that keeps
-            its requests is not hurried.
+        proposal_deadline_s: how long one reply may take, the proposer's own retries included, before it is
+            asked for again; a proposer that keeps its requests is not hurried.
         max_completion_tokens: upper bound of one reply.
         stop_when_waiting: go in rounds. Whatever is answered is evaluated and told in the order of ordinals,
             then the window is filled from the archive as it is then, and when every open request waits for
@@ -49,16 +59,17 @@ class LoopConfig:
     seed: int
     harness_version: str
     track: Track = "sealed"
-    minutes: float | None = None
+    limits: Limits = NO_LIMITS
+    given: tuple[Given, ...] = ()
     in_flight: int | None = None
     deterministic: bool = False
-    proposal_deadline_s: float = 600.0
+    proposal_deadline_s: float = 3600.0
     max_completion_tokens: int = 16_000
     stop_when_waiting: bool = False
     poll_s: float = 1.0
 
     def __post_init__(self) -> None:
-        for flag, value in (("evals", self.evals), ("minutes", self.minutes), ("in-flight", self.in_flight)):
+        for flag, value in (("evals", self.evals), ("in-flight", self.in_flight)):
             if value is not None and not value > 0:
                 raise UsageError(
                     f"--{flag} is {value}; it must be greater than 0.", f"give --{flag} 1 or more"

@@ -10,6 +10,7 @@ from kforge.evolve.selection import DecisionKind
 from kforge.types import Measures, Outcome
 
 RunState = Literal["finished", "budget", "waiting", "interrupted"]
+Limit = Literal["minutes", "device_seconds", "tokens", "usd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,11 @@ class InfraRetried:
 
 @dataclass(frozen=True, slots=True)
 class CandidateEvaluated:
-    """An evaluation is stored. ``duplicate``: the run had this outcome already, and it cost nothing."""
+    """An evaluation is stored.
+
+    ``duplicate``: the run had this outcome already, and it cost nothing. ``device_seconds``: of check and
+    bench, none where the outcome was known.
+    """
 
     ordinal: int
     candidate_id: str
@@ -89,6 +94,7 @@ class CandidateEvaluated:
     reused: bool
     evaluations: int
     evals_budget: int
+    device_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +112,11 @@ class EliteChanged:
 
 @dataclass(frozen=True, slots=True)
 class BudgetWarning:
-    """A limit other than the number of evaluations is near or reached."""
+    """A limit other than the number of evaluations is near, or reached where ``share`` is 1."""
 
-    limit: Literal["minutes", "proposals"]
+    limit: Limit | Literal["proposals"]
     reason: str
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from kforge.types import (
 )
 
 MAX_RETRIES = 3
+GIVEN = "file"  # who "proposed" what the user gave
 Report = TypeVar("Report", BuildReport, MeasureReport)
 
 
@@ -129,7 +130,7 @@ class Flow:
         Raises:
             InfraError: proposer or pool failed too often.
         """
-        answer = await self._propose(asked)
+        answer = self._take_given(asked) if asked.decision.kind == "given" else await self._propose(asked)
         return answer if isinstance(answer, Asked) else await self.evaluate(answer)
 
     async def evaluate(self, parsed: Parsed) -> Finished:
@@ -167,21 +168,29 @@ class Flow:
 
     # ----------------------------------------------------------------------------------- the proposal
 
-    async def _propose(self, asked: Asked) -> Parsed | Asked:
+    def request(self, asked: Asked) -> ProposalRequest:
+        """What the proposer is given."""
         run, decision = self._run, asked.decision
-        prompt = json.dumps(
-            [{"role": m.role, "content": m.content} for m in asked.messages], ensure_ascii=False
-        )
-        request = ProposalRequest(
+        return ProposalRequest(
             asked.messages,
             decision.seed,
             decision.ordinal,
             run.config.max_completion_tokens,
-            request_id(run.run_name, run.run_id, decision.ordinal, prompt),
+            request_id(run.run_name, run.run_id, decision.ordinal, _stored_prompt(asked)),
         )
+
+    def _take_given(self, asked: Asked) -> Parsed:
+        """The user's own file, stored as a reply that nobody was paid for."""
+        given = self._run.config.given[asked.decision.ordinal]
+        proposal_id = asked.proposal_id or self._begin_proposal(asked, 0, signed(GIVEN, given.name))
+        return self._store_reply(asked.decision, proposal_id, Reply(given.text, "", 0, 0, 0.0), 0.0)
+
+    async def _propose(self, asked: Asked) -> Parsed | Asked:
+        run, decision = self._run, asked.decision
+        request = self.request(asked)
         reason = ""
         for attempt in range(1 + MAX_RETRIES):
-            proposal_id = asked.proposal_id or self._begin_proposal(decision, prompt, attempt)
+            proposal_id = asked.proposal_id or self._begin_proposal(asked, attempt, run.proposer.name)
             started = run.clock.monotonic()
             try:
                 async with asyncio.timeout(self._deadline_s):
@@ -210,16 +219,16 @@ class Flow:
         """How long the proposer may take; one that keeps requests sets its own limits."""
         return None if self._run.proposer.keeps_requests else self._run.config.proposal_deadline_s
 
-    def _begin_proposal(self, decision: Decision, prompt: str, attempt: int) -> str:
-        run = self._run
+    def _begin_proposal(self, asked: Asked, attempt: int, model: str) -> str:
+        run, decision = self._run, asked.decision
         proposal_id = run.store.begin_proposal(
             run.run_id,
             ordinal=decision.ordinal,
             kind=decision.kind,
             parents=() if decision.parent is None else (decision.parent,),
             inspirations=decision.inspirations,
-            prompt=prompt,
-            model=run.proposer.name,
+            prompt=_stored_prompt(asked),
+            model=model,
             seed=decision.seed,
             now=run.clock.now(),
         )
@@ -228,7 +237,10 @@ class Flow:
 
     def _store_reply(self, decision: Decision, proposal_id: str, reply: Reply, seconds: float) -> Parsed:
         run = self._run
-        parsed = parse_reply(reply.content, run.parse_candidate)
+        if decision.kind == "given":
+            parsed = run.parse_candidate(reply.content)
+        else:
+            parsed = parse_reply(reply.content, run.parse_candidate, self._parent_text(decision))
         source = None if isinstance(parsed, ParseFailed) else parsed
         candidate_id = run.store.finish_proposal_with_candidate(
             proposal_id,
@@ -256,8 +268,13 @@ class Flow:
                 reply.model,
             )
         )
-        candidate = Candidate(candidate_id, decision.ordinal, decision.kind, decision.parent, source)
+        unread = reply.content if source is None else None
+        candidate = Candidate(candidate_id, decision.ordinal, decision.kind, decision.parent, source, unread)
         return Parsed(candidate, parsed if isinstance(parsed, ParseFailed) else None)
+
+    def _parent_text(self, decision: Decision) -> str | None:
+        parent = None if decision.parent is None else self._state.judged[decision.parent].candidate.source
+        return None if parent is None else parent.text
 
     # ---------------------------------------------------------------------------- build and measurement
 
@@ -319,6 +336,11 @@ class Flow:
             f"Candidate {candidate.ordinal} could not be evaluated in {1 + MAX_RETRIES} attempts: {reason}",
             f"kforge doctor, then {run.resume_command}",
         )
+
+
+def _stored_prompt(asked: Asked) -> str:
+    messages = [{"role": m.role, "content": m.content} for m in asked.messages]
+    return json.dumps(messages, ensure_ascii=False)
 
 
 def _trouble_in_build(report: BuildReport) -> str | None:

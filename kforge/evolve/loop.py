@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 
 from kforge.clock import Clock
 from kforge.codec import to_dict
-from kforge.data.lease import LEASE_S, Lease
+from kforge.data.lease import Lease
 from kforge.errors import InfraError, KforgeError, StoreError
+from kforge.evolve.accounts import accounts_of
 from kforge.evolve.archive import Archive
+from kforge.evolve.asking import next_proposal
+from kforge.evolve.budget import Ledger
 from kforge.evolve.context import LoopConfig, RunContext
 from kforge.evolve.events import (
     AnswerAwaited,
@@ -28,26 +31,21 @@ from kforge.evolve.events import (
     RunEnded,
     RunStarted,
     RunState,
-    StopRequested,
 )
 from kforge.evolve.flow import Asked, Finished, Flow
 from kforge.evolve.parse import ParseCandidate
 from kforge.evolve.pool import Pool
-from kforge.evolve.prompts import parts_of, render_prompt
-from kforge.evolve.proposer import Proposer, require_support
+from kforge.evolve.proposer import NO_CHARGE, Proposer, Quote, require_support
 from kforge.evolve.resume import History, history_of
-from kforge.evolve.selection import decide
 from kforge.evolve.state import SearchState
 from kforge.evolve.stop import StopSignal
-from kforge.evolve.summary import RunSummary, Spend, summarise
+from kforge.evolve.summary import RunSummary, summarise
 from kforge.evolve.tell import tell, tell_again
+from kforge.evolve.watch import announce_stop, keep_lease
 from kforge.types import DeviceInfo, TaskDescription
 
 if TYPE_CHECKING:
     from kforge.data.store import Store
-
-MINUTES_WARNING_SHARE = 0.8
-RENEW_S = LEASE_S / 3
 
 
 async def evolve(
@@ -94,16 +92,16 @@ async def evolve(
     require_support(proposer, task)
     records = store.load_run(run_id)
     history = history_of(records, parse_candidate)
-    spend = history.spend
+    ledger = Ledger(config.limits, history.spend, clock)
 
     def emit(event: Event) -> None:
-        spend.note(event)
+        ledger.note(event)
         on_event(event)
 
     run = RunContext(
         config, task, device, pool, proposer, store, run_id, records.run.name, clock, parse_candidate, emit
     )
-    return await _Session(run, spend, stop, lease).run_to_end(history)
+    return await _Session(run, ledger, stop, lease).run_to_end(history)
 
 
 class _Session:
@@ -113,9 +111,9 @@ class _Session:
     ordinals that were decided and are not told, ``_unanswered`` those whose answer has not come.
     """
 
-    def __init__(self, run: RunContext, spend: Spend, stop: StopSignal, lease: Lease | None) -> None:
+    def __init__(self, run: RunContext, ledger: Ledger, stop: StopSignal, lease: Lease | None) -> None:
         self._run = run
-        self._spend = spend
+        self._ledger = ledger
         self._stop = stop
         self._lease = lease
         self._search = SearchState(Archive())
@@ -127,7 +125,6 @@ class _Session:
         self._progress = False  # something was told since the last look for answers
         self._next_ordinal = 0
         self._started = run.clock.monotonic()
-        self._warned: set[str] = set()
 
     async def run_to_end(self, history: History) -> RunSummary:
         """Restore, search, store the end; whatever happens, nothing of the session runs on."""
@@ -150,8 +147,10 @@ class _Session:
 
     async def _drive(self) -> None:
         self._top_up()
-        stopping = asyncio.create_task(self._watch_stop())
-        renewing = asyncio.create_task(self._renew())
+        run = self._run
+        under_way, outstanding = lambda: len(self._untold - self._idle()), lambda: len(self._untold)
+        stopping = asyncio.create_task(announce_stop(self._stop, run.on_event, under_way, outstanding))
+        renewing = asyncio.create_task(keep_lease(self._lease, run.store, run.clock))
         watchers = {stopping, renewing}
         try:
             while self._stop.level < 2 and self._goes_on():
@@ -163,6 +162,8 @@ class _Session:
                 for task in [task for task in self._tasks if task in done]:
                     self._take(self._tasks.pop(task), task.result())
                 self._tell_ready()
+                for warning in self._ledger.warnings():
+                    run.on_event(warning)
                 if not self._rounds and (self._progress or not done):
                     self._look_for_answers()
                 if stopping in done:
@@ -242,8 +243,8 @@ class _Session:
         """Decide and start proposals until the window is full or a limit is reached."""
         if self._rounds and (self._tasks or self._ready):
             return  # what is answered comes first
-        while self._has_room() and self._may_propose():
-            self._start_next()
+        while self._has_room() and self._may_propose() and self._start_next():
+            pass
 
     def _has_room(self) -> bool:
         config, outstanding = self._run.config, len(self._untold)
@@ -254,31 +255,41 @@ class _Session:
         )
 
     def _may_propose(self) -> bool:
-        """Limits that are not part of the decision rule: a stop, the clock."""
-        return self._stop.level == 0 and not self._out_of_time()
+        """Limits that are not part of the decision rule: a stop, what may be used."""
+        return self._stop.level == 0 and self._affords(NO_CHARGE)
 
-    def _out_of_time(self) -> bool:
-        minutes = self._run.config.minutes
-        if minutes is None:
-            return False
-        used = (self._run.clock.monotonic() - self._started) / 60
-        if used >= MINUTES_WARNING_SHARE * minutes:
-            self._warn(BudgetWarning("minutes", f"{used:.1f} of {minutes:g} minutes are used"))
-        return used >= minutes
+    def _affords(self, quote: Quote) -> bool:
+        """Whether the limits allow a request of this cost; says so when they end the asking."""
+        use = self._ledger.exhausted(quote)
+        if use is None:
+            return True
+        if not self._tasks:  # what is under way may turn out cheaper than what is set aside for it
+            for warning in self._ledger.end_of(use):
+                self._run.on_event(warning)
+        return False
 
-    def _warn(self, warning: BudgetWarning) -> None:
-        if warning.limit not in self._warned:
-            self._warned.add(warning.limit)
-            self._run.on_event(warning)
+    def _start_next(self, *, lost: bool = False) -> bool:
+        """Decide the next proposal and ask for it.
 
-    def _start_next(self) -> None:
-        ordinal = self._next_ordinal
-        search, run = self._search, self._run
-        decision = decide(run.config.seed, ordinal, search.archive, search.repairable())
-        search.note_decision(decision.kind, decision.parent)
-        shown = parts_of(decision, search)
-        messages = render_prompt(run.task, run.device, run.config.track, shown, ceilings=run.pool.ceilings)
-        self._begin(ordinal, self._flow.propose_and_evaluate(Asked(decision, messages)))
+        Args:
+            lost: it was asked for before and its answer was lost: whatever is left of the limits.
+
+        Returns:
+            Whether the limits allow it.
+        """
+        run = self._run
+        asked = next_proposal(run, self._search, self._next_ordinal)
+        decision = asked.decision
+        if decision.kind != "given":
+            quote = run.proposer.quote(self._flow.request(asked))
+            if not self._ledger.spend.proposals:
+                self._ledger.require_affordable(quote)
+            if not lost and not self._affords(quote):
+                return False
+            self._ledger.commit(decision.ordinal, quote)
+        self._search.note_decision(decision.kind, decision.parent)
+        self._begin(decision.ordinal, self._flow.propose_and_evaluate(asked))
+        return True
 
     def _begin(self, ordinal: int, flow: Coroutine[None, None, Finished | Asked] | None) -> None:
         self._untold.add(ordinal)
@@ -305,43 +316,35 @@ class _Session:
         )
         for told in history.told:
             # A window smaller than the stored run's would not have reached this ordinal yet.
-            while told.candidate.ordinal >= self._next_ordinal or (self._has_room() and not self._rounds):
+            while told.candidate.ordinal >= self._next_ordinal:
                 self._restart_next(history)
+            while not self._rounds and self._has_room() and self._restart_next(history):
+                pass
             tell_again(search, told)
             self._untold.discard(told.candidate.ordinal)
         while self._next_ordinal <= history.last_ordinal:
             self._restart_next(history)
 
-    def _restart_next(self, history: History) -> None:
-        """Take the next ordinal's decision from the rows, or decide it now if nothing of it was stored."""
+    def _restart_next(self, history: History) -> bool:
+        """Take the next ordinal's decision from the rows, or decide it now if nothing of it was stored.
+
+        Returns:
+            False where it would be a new request and the limits forbid it.
+        """
         asked = history.open.get(self._next_ordinal)
         if asked is not None:
             self._search.note_decision(asked.decision.kind, asked.decision.parent)
             self._begin(self._next_ordinal, self._flow.propose_and_evaluate(asked))
-            return
+            return True
         candidate = history.candidates.get(self._next_ordinal)
         if candidate is None:
-            self._start_next()
-            return
+            return self._start_next(lost=self._next_ordinal <= history.last_ordinal)
         self._search.note_decision(candidate.kind, candidate.parent)
         waiting = history.waiting.get(candidate.ordinal)
         self._begin(candidate.ordinal, None if waiting is None else self._flow.evaluate(waiting))
+        return True
 
     # ----------------------------------------------------------------------------------------- the ending
-
-    async def _watch_stop(self) -> None:
-        """Announce both stop requests; returns at the second, which ends the loop."""
-        await self._stop.wait_above(0)
-        self._run.on_event(StopRequested(1, len(self._untold - self._idle())))
-        await self._stop.wait_above(1)
-        self._run.on_event(StopRequested(2, len(self._untold)))
-
-    async def _renew(self) -> None:
-        lease = self._lease
-        while True:
-            await asyncio.sleep(RENEW_S)
-            if lease is not None:
-                lease = self._run.store.renew(lease, self._run.clock.now())
 
     async def _cancel(self) -> None:
         for task in self._tasks:
@@ -355,15 +358,11 @@ class _Session:
             return "finished"
         if self._stop.level > 0:
             return "interrupted"
-        if self._unanswered and not self._out_of_time():
+        if self._unanswered and self._ledger.exhausted() is None:
             return "waiting"
         if self._next_ordinal >= self._run.config.max_proposals:
-            self._warn(
-                BudgetWarning(
-                    "proposals",
-                    f"{self._next_ordinal} proposals gave {self._search.evaluations} different candidates",
-                )
-            )
+            gave = f"{self._next_ordinal} proposals gave {self._search.evaluations} different candidates"
+            self._run.on_event(BudgetWarning("proposals", gave))
         return "budget"
 
     def _end(self, state: RunState) -> RunSummary:
@@ -374,12 +373,13 @@ class _Session:
             run.store.abandon_open_proposals(run.run_id, run.clock.now())
         summary = summarise(
             self._search,
-            self._spend,
+            self._ledger.spend,
             state=state,
             proposer=run.proposer.name,
             offline=run.proposer.offline,
-            unanswered=self._spend.open if keeps else 0,
+            unanswered=self._ledger.spend.open if keeps else 0,
             evals_budget=run.config.evals,
+            accounts=accounts_of(run.store.load_run(run.run_id)),
             seconds=seconds,
             device_idle_s=run.pool.idle_while_queued_s(),
         )

@@ -65,10 +65,17 @@ def history_of(records: RunRecords, parse_candidate: ParseCandidate) -> History:
     for proposal in answers.values():
         if proposal.reply is not None:
             reply = proposal.reply
-            _, model = signature(proposal.model)
+            model = None if proposal.kind == "given" else signature(proposal.model)[1]
             spend.reply(reply.prompt_tokens, reply.completion_tokens, reply.usd, model)
-    parsed = {c.id: _parsed(c, answers[c.ordinal], parse_candidate) for c in records.candidates}
+    texts = {c.id: c.source for c in records.candidates}
+    parsed = {
+        c.id: _parsed(c, answers[c.ordinal], parse_candidate, texts.get(c.parent_id or ""))
+        for c in records.candidates
+    }
     told = tuple(Told(parsed[e.candidate_id].candidate, e) for e in records.evaluations)
+    for each in told:
+        if each.evaluation.value.reused_from is None:
+            spend.measurement(each.evaluation.value.seconds.on_device)
     evaluated = {each.candidate.id for each in told}
     return History(
         candidates={p.candidate.ordinal: p.candidate for p in parsed.values()},
@@ -79,16 +86,21 @@ def history_of(records: RunRecords, parse_candidate: ParseCandidate) -> History:
     )
 
 
-def _parsed(stored: StoredCandidate, proposal: Proposal, parse_candidate: ParseCandidate) -> Parsed:
+def _parsed(
+    stored: StoredCandidate, proposal: Proposal, parse_candidate: ParseCandidate, parent_text: str | None
+) -> Parsed:
     """A stored candidate, parsed as it was when its reply came in."""
     if stored.source is not None:
         result = parse_candidate(stored.source)
+    elif proposal.reply is not None and proposal.kind == "given":
+        result = parse_candidate(proposal.reply.text)
     elif proposal.reply is not None:
-        result = parse_reply(proposal.reply.text, parse_candidate)
+        result = parse_reply(proposal.reply.text, parse_candidate, parent_text)
     else:
         result = ParseFailed("the reply was not stored")
     source = None if isinstance(result, ParseFailed) or stored.source is None else result
-    candidate = Candidate(stored.id, stored.ordinal, _kind(proposal), stored.parent_id, source)
+    unread = proposal.reply.text if source is None and proposal.reply is not None else None
+    candidate = Candidate(stored.id, stored.ordinal, _kind(proposal), stored.parent_id, source, unread)
     return Parsed(candidate, result if isinstance(result, ParseFailed) else None)
 
 
@@ -108,7 +120,7 @@ def _asked(proposal: Proposal) -> Asked:
 
 def _kind(proposal: Proposal) -> DecisionKind:
     match proposal.kind:
-        case "first" | "repair" | "improve":
+        case "given" | "first" | "repair" | "improve" | "reformat":
             return proposal.kind
         case other:
             raise StoreError(

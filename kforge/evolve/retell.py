@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kforge.data.records import RunRecords
+from kforge.evolve.accounts import accounts_of
 from kforge.evolve.archive import Archive
 from kforge.evolve.events import RunState
 from kforge.evolve.parse import ParseCandidate
@@ -29,10 +30,8 @@ def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSumma
         search.note_decision(told.candidate.kind, told.candidate.parent)
         tell_again(search, told)
     stored = records.run.summary or {}
-    asked = (
-        records.proposals[-1].model if records.proposals else str(records.run.config.get("model", "unknown"))
-    )
-    proposer, _ = signature(asked)
+    asked = [proposal.model for proposal in records.proposals if proposal.kind != "given"]
+    proposer, _ = signature(asked[-1] if asked else str(records.run.config.get("model", "unknown")))
     return summarise(
         search,
         history.spend,
@@ -41,6 +40,7 @@ def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSumma
         offline=proposer == "offline",
         unanswered=sum(proposal.state == "requested" for proposal in records.proposals),
         evals_budget=int(_number(records.run.config.get("evals"))),
+        accounts=accounts_of(records),
         seconds=_number(stored.get("seconds")),
         device_idle_s=_number(stored.get("device_idle_s")),
     )

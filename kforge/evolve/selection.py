@@ -13,7 +13,8 @@ from typing import Literal
 from kforge.clock import decision_rng
 from kforge.evolve.archive import Archive, Entry
 
-DecisionKind = Literal["first", "repair", "improve"]
+# given: the user's own file, nobody is asked. reformat: the one cheap turn after a reply without a kernel.
+DecisionKind = Literal["given", "first", "repair", "improve", "reformat"]
 
 REPAIR_SHARE = 0.3
 BEST_PARENT_SHARE = 0.5
@@ -25,7 +26,7 @@ class Decision:
     """One proposal to ask for.
 
     Attributes:
-        parent: id of the candidate to improve or repair; None for a first attempt.
+        parent: id of the candidate to improve, repair or ask for again; None for a first attempt.
         inspirations: ids of elites of other cells, shown but not mutated.
         seed: sampling seed for the proposer, 63 bits.
     """
@@ -37,9 +38,18 @@ class Decision:
     seed: int
 
 
-def decide(seed: int, ordinal: int, archive: Archive, repairable: Sequence[str]) -> Decision:
+def decide(
+    seed: int,
+    ordinal: int,
+    archive: Archive,
+    repairable: Sequence[str],
+    *,
+    given: int = 0,
+    unread: Sequence[str] = (),
+) -> Decision:
     """Decide the proposal of one ordinal.
 
+    The user's own files come first. A reply in which no kernel could be read is asked for again, once.
     Repair takes 30 % of the proposals while failures wait, and all of them while the archive is empty;
     the newest failure goes first. Otherwise the parent is the best elite half of the time and a uniformly
     drawn elite the other half. Up to two elites of other cells than the parent's are inspirations.
@@ -49,8 +59,14 @@ def decide(seed: int, ordinal: int, archive: Archive, repairable: Sequence[str])
         ordinal: number of the candidate in its run.
         archive: the archive as told so far.
         repairable: ids of failed candidates that may be repaired, oldest first.
+        given: how many files the user gave.
+        unread: ids of candidates whose reply held no kernel and was not asked for again, oldest first.
     """
     model_seed = decision_rng(seed, "model", ordinal).getrandbits(63)
+    if ordinal < given:
+        return Decision(ordinal, "given", None, (), model_seed)
+    if unread:
+        return Decision(ordinal, "reformat", unread[0], (), model_seed)
     elites = archive.elites()
     kind = _kind(seed, ordinal, bool(elites), bool(repairable))
     if kind == "first":

@@ -30,13 +30,19 @@ _REPAIRABLE = (ScreenedOut, BuildFailed, CheckFailed, TimedOut)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A stored reply, parsed. ``source`` is None when the reply held no candidate."""
+    """A stored reply, parsed.
+
+    Attributes:
+        source: None when the reply held no candidate.
+        reply: the reply's text where there is no source, to be asked for again; else None.
+    """
 
     id: str
     ordinal: int
     kind: DecisionKind
     parent: str | None
     source: CandidateSource | None
+    reply: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class SearchState:
     Attributes:
         judged: told candidates by id, in telling order.
         by_key: evaluation key to the id of the candidate that was told first with it.
-        repaired: ids for which a repair was already decided.
+        repaired: ids for which a repair, or another reply, was already decided.
         repair_depth: how many repairs in a row led to this candidate.
         evaluations: told candidates that were not exact duplicates; what the budget counts.
     """
@@ -74,7 +80,7 @@ class SearchState:
 
     def note_decision(self, kind: DecisionKind, parent: str | None) -> None:
         """Remember that a failure is being repaired, so that no other proposal repairs it too."""
-        if kind == "repair" and parent is not None:
+        if kind in ("repair", "reformat") and parent is not None:
             self.repaired.add(parent)
 
     def repairable(self) -> tuple[str, ...]:
@@ -86,6 +92,20 @@ class SearchState:
             if self._may_repair(candidate_id, judged):
                 found.append(candidate_id)
         return tuple(reversed(found))
+
+    def unread(self) -> tuple[str, ...]:
+        """Ids of candidates whose reply held no kernel and was not asked for again, oldest first.
+
+        An empty reply has nothing that could be said more readably.
+        """
+        return tuple(
+            candidate_id
+            for candidate_id, judged in self.judged.items()
+            if judged.candidate.reply is not None
+            and judged.candidate.reply.strip()
+            and judged.candidate.kind not in ("reformat", "given")
+            and candidate_id not in self.repaired
+        )
 
     def _may_repair(self, candidate_id: str, judged: Judged) -> bool:
         return (

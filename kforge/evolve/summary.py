@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kforge.evolve.accounts import Account
 from kforge.evolve.archive import Entry
-from kforge.evolve.events import Event, ProposalSent, ReplyReceived, RunState
+from kforge.evolve.events import CandidateEvaluated, Event, ProposalSent, ReplyReceived, RunState
 from kforge.evolve.state import SearchState
 from kforge.types import Measures, Passed
 
@@ -44,6 +45,7 @@ class RunSummary:
         proposals: requests sent, repeated ones included; ``abandoned`` of them got no usable answer and
             ``unanswered`` ones are open.
         models: who wrote the replies, where the proposer only passed them on.
+        device_seconds: what checks and benchmarks took.
         device_idle_s: seconds during which a device stood idle although a built candidate waited.
     """
 
@@ -65,6 +67,8 @@ class RunSummary:
     prompt_tokens: int
     completion_tokens: int
     usd: float
+    device_seconds: float
+    accounts: tuple[Account, ...]
     seconds: float
     device_idle_s: float
 
@@ -84,6 +88,18 @@ class Spend:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
+    device_seconds: float = 0.0
+    measured: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and replies."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def device_seconds_each(self) -> float:
+        """Mean device time of a measured candidate; none before the first."""
+        return self.device_seconds / self.measured if self.measured else 0.0
 
     @property
     def open(self) -> int:
@@ -96,6 +112,14 @@ class Spend:
             self.proposals += 1
         elif isinstance(event, ReplyReceived):
             self.reply(event.prompt_tokens, event.completion_tokens, event.usd, event.model)
+        elif isinstance(event, CandidateEvaluated):
+            self.measurement(event.device_seconds)
+
+    def measurement(self, device_seconds: float) -> None:
+        """Count what a told candidate took of the device."""
+        if device_seconds > 0.0:
+            self.device_seconds += device_seconds
+            self.measured += 1
 
     def reply(self, prompt_tokens: int, completion_tokens: int, usd: float, model: str | None) -> None:
         """Count one answered request."""
@@ -116,6 +140,7 @@ def summarise(
     offline: bool,
     unanswered: int,
     evals_budget: int,
+    accounts: tuple[Account, ...],
     seconds: float,
     device_idle_s: float,
 ) -> RunSummary:
@@ -129,6 +154,7 @@ def summarise(
         offline: whether no model is asked.
         unanswered: requests that are still open.
         evals_budget: evaluations that were asked for.
+        accounts: what each model and kind of proposal cost, and what came of it.
         seconds: wall time of this session.
         device_idle_s: seconds a device stood idle although a built candidate waited.
     """
@@ -152,6 +178,8 @@ def summarise(
         prompt_tokens=spend.prompt_tokens,
         completion_tokens=spend.completion_tokens,
         usd=spend.usd,
+        device_seconds=spend.device_seconds,
+        accounts=accounts,
         seconds=seconds,
         device_idle_s=device_idle_s,
     )

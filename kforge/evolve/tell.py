@@ -48,6 +48,7 @@ def tell(run: RunContext, search: SearchState, finished: Finished) -> None:
             reused=reused_from is not None,
             evaluations=search.evaluations,
             evals_budget=run.config.evals,
+            device_seconds=0.0 if reused_from is not None else finished.seconds.on_device,
         )
     )
     if entry is not None and added is not None and added.status != "rejected":

@@ -10,6 +10,7 @@ import pytest
 
 from kforge.data.store import Store
 from kforge.errors import InfraError, UsageError
+from kforge.evolve.budget import Limits
 from kforge.evolve.context import LoopConfig
 from kforge.evolve.events import (
     BudgetWarning,
@@ -264,7 +265,7 @@ def test_results_are_told_as_they_complete_unless_asked_otherwise(store: Store) 
 @pytest.mark.parametrize(("evals", "minutes"), [(0, None), (-1, None), (5, 0.0), (5, float("nan"))])
 def test_limits_that_allow_nothing_are_refused(evals: int, minutes: float | None) -> None:
     with pytest.raises(UsageError, match="greater than 0"):
-        LoopConfig(evals, 1, "h", minutes=minutes)
+        LoopConfig(evals, 1, "h", limits=Limits(minutes=minutes))
 
 
 def test_a_failing_build_keeps_its_log_and_a_good_one_its_measures(store: Store) -> None:

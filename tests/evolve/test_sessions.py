@@ -110,7 +110,9 @@ def test_the_minutes_limit_ends_the_session_with_state_budget(store: Store) -> N
     )
     assert summary.state == "budget"
     assert 0 < summary.evaluations < 40
-    assert [e.limit for e in events if isinstance(e, BudgetWarning)] == ["minutes"]
+    warnings = [e for e in events if isinstance(e, BudgetWarning)]
+    assert {warning.limit for warning in warnings} == {"minutes"}
+    assert warnings[-1].share == 1.0
     more = run_session(
         store, config(1000, minutes=10), WorldPool(), WorldProposer(genes=5000), clock=JumpingClock()
     )
@@ -154,7 +156,7 @@ def test_a_run_goes_on_with_another_window(store: Store, before: int, after: int
 
 
 def test_the_lease_is_renewed_while_the_run_lasts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kforge.evolve.loop.RENEW_S", 0.01)
+    monkeypatch.setattr("kforge.evolve.watch.RENEW_S", 0.01)
     owner = LeaseOwner("elsewhere", 4, "then")
     now = SystemClock().now()
     lease = store.acquire(make_run(store), owner, now - timedelta(seconds=LEASE_S - 1))
@@ -165,7 +167,7 @@ def test_the_lease_is_renewed_while_the_run_lasts(store: Store, monkeypatch: pyt
 
 
 def test_a_lost_lease_stops_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kforge.evolve.loop.RENEW_S", 0.01)
+    monkeypatch.setattr("kforge.evolve.watch.RENEW_S", 0.01)
     owner = LeaseOwner("elsewhere", 4, "then")
     now = SystemClock().now()
     lost = store.acquire(make_run(store), owner, now - timedelta(seconds=LEASE_S + 1))

@@ -18,7 +18,8 @@ from kforge.clock import SystemClock
 from kforge.data.lease import Lease
 from kforge.data.store import Store
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.context import LoopConfig
+from kforge.evolve.budget import NO_LIMITS, Limits
+from kforge.evolve.context import Given, LoopConfig
 from kforge.evolve.events import Event
 from kforge.evolve.loop import evolve
 from kforge.evolve.pool import BuildReport, EvaluationRequest, MeasureReport
@@ -328,6 +329,8 @@ def config(
     deterministic: bool = True,
     minutes: float | None = None,
     proposal_deadline_s: float = 60.0,
+    limits: Limits = NO_LIMITS,
+    given: tuple[Given, ...] = (),
 ) -> LoopConfig:
     return LoopConfig(
         evals,
@@ -335,7 +338,8 @@ def config(
         "harness-1",
         in_flight=in_flight,
         deterministic=deterministic,
-        minutes=minutes,
+        limits=limits if minutes is None else Limits(minutes=minutes),
+        given=given,
         proposal_deadline_s=proposal_deadline_s,
     )
 

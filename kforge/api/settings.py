@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kforge.clock import SystemClock
+from kforge.codec import from_json, to_dict
+from kforge.config import DEFAULTS
 from kforge.errors import UsageError
+from kforge.evolve.context import Given
 
 if TYPE_CHECKING:
     from kforge.data.lease import Lease
@@ -18,26 +21,41 @@ if TYPE_CHECKING:
     from kforge.data.store import Store
 
 LARGEST = 2**63  # what a store's integer column holds
+# Options whose name is not that of the setting.
+_OPTIONS = {"models": "model", "given": "from"}
 # What may differ when a run goes on: they limit this session, they do not shape the search.
-_SESSION_SETTINGS = frozenset({"evals", "minutes", "in_flight", "stop_when_waiting"})
+_SESSION_SETTINGS = frozenset(
+    {"evals", "minutes", "device_seconds", "tokens", "usd", "in_flight", "stop_when_waiting"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of ``kforge evolve``, as stored with the run."""
+    """The options of ``kforge evolve``, as stored with the run. Runs of before an option existed have none.
+
+    Attributes:
+        models: who is asked, one spec or an ensemble.
+        given: the user's own candidate files.
+    """
 
     task: str
     task_hash: str
     size: str
     language: str
     device: str
-    model: str
+    models: tuple[str, ...]
     track: str
     evals: int
     minutes: float | None
     seed: int
     in_flight: int | None
-    stop_when_waiting: bool = False  # runs of before it existed have none
+    stop_when_waiting: bool = False
+    device_seconds: float | None = None
+    tokens: int | None = None
+    usd: float | None = None
+    max_reply_tokens: int = DEFAULTS.max_reply_tokens
+    temperature: float | None = None
+    given: tuple[Given, ...] = ()
 
 
 class PlannedRun:
@@ -110,12 +128,14 @@ def requested_settings(typed: frozenset[str], *, task: str | None, **options: An
     Raises:
         UsageError: the task is unknown, or a number is out of every range.
     """
-    for name in ("seed", "evals"):
+    from kforge.evolve.models.specs import lasting
+
+    for name in ("seed", "evals", "max_reply_tokens"):
         if abs(options[name]) >= LARGEST:
             raise UsageError(
-                f"--{name} {options[name]} does not fit 63 bits.", f"give --{name} a smaller number"
+                f"--{name.replace('_', '-')} {options[name]} does not fit 63 bits.", "give a smaller number"
             )
-    options["model"] = _lasting(options["model"])
+    options["models"] = tuple(lasting(spec) for spec in options["models"])
     if task is None:
         return Wanted(options, typed)
     from kforge.config import places
@@ -123,12 +143,6 @@ def requested_settings(typed: frozenset[str], *, task: str | None, **options: An
 
     found = resolve(task, places().user_tasks)
     return Wanted({"task": found.id, "task_hash": found.hash, **options}, typed)
-
-
-def _lasting(model: str) -> str:
-    """A model spec that means the same from every directory."""
-    kind, _, rest = model.partition(":")
-    return f"exchange:{Path(rest).expanduser().absolute()}" if kind == "exchange" and rest else model
 
 
 @contextlib.contextmanager
@@ -150,7 +164,8 @@ def plan_run(url: str, wanted: Wanted, name: str | None, resume: str | None) -> 
         stored = store.get_run(resume) if resume else store.find_run(name) if name else None
         if stored is not None:
             # The same command again means all of it; --resume means the stored run and what is typed.
-            changes = asdict(asked) if asked is not None and resume is None else wanted.changes
+            all_of_it = asked is not None and resume is None
+            changes = wanted.options if all_of_it else wanted.changes
             planned = PlannedRun(store, _merge(stored, changes), stored.name, stored)
             planned.claim()
         else:
@@ -182,7 +197,7 @@ def _new_name(store: Store, wanted: Settings) -> str:
 def _create(store: Store, wanted: Settings, name: str, clock: SystemClock) -> Run:
     return store.create_run(
         name=name, task_id=wanted.task, size=wanted.size, language=wanted.language, seed=wanted.seed,
-        config=asdict(wanted), now=clock.now(),
+        config=to_dict(wanted), now=clock.now(),
     )  # fmt: skip
 
 
@@ -192,9 +207,12 @@ def _merge(stored: Run, changes: Mapping[str, Any]) -> Settings:
     Raises:
         UsageError: the command line asks for another search than the stored one.
     """
+    config = dict(stored.config)
+    if "model" in config:  # runs of before ensembles
+        config["models"] = [config.pop("model")]
     try:
-        began = Settings(**stored.config)  # type: ignore[arg-type]
-    except TypeError as error:
+        began = from_json(Settings, json.dumps(config))
+    except ValueError as error:
         raise UsageError(
             f"Run {stored.name!r} was stored by another version of kforge: {error}.",
             "start a new run with --run NAME",
@@ -202,8 +220,8 @@ def _merge(stored: Run, changes: Mapping[str, Any]) -> Settings:
     _check_task(stored, began)
     for name, asked in changes.items():
         had = getattr(began, name)
-        if asked != had and name not in _SESSION_SETTINGS and not (name == "model" and _moved(had, asked)):
-            option = name.replace("_", "-")
+        if asked != had and name not in _SESSION_SETTINGS and not (name == "models" and _moved(had, asked)):
+            option = _OPTIONS.get(name, name).replace("_", "-")
             raise UsageError(
                 f"Run {stored.name!r} began with {option} {had!r}; this command says {asked!r}.",
                 f"kforge evolve --resume {stored.name}, or choose another --run NAME",
@@ -211,9 +229,11 @@ def _merge(stored: Run, changes: Mapping[str, Any]) -> Settings:
     return replace(began, **changes)
 
 
-def _moved(had: str, asked: str) -> bool:
+def _moved(had: tuple[str, ...], asked: tuple[str, ...]) -> bool:
     """Whether two specs mean one exchange whose directory was carried elsewhere."""
-    return had.startswith("exchange:") and asked.startswith("exchange:/")
+    return (
+        len(had) == len(asked) == 1 and had[0].startswith("exchange:") and asked[0].startswith("exchange:/")
+    )
 
 
 def _check_task(stored: Run, began: Settings) -> None:
