@@ -80,7 +80,7 @@ def _text_under(value: object, depth: int) -> str | None:
         inner = value.get(key)
         if isinstance(inner, str):
             # A tool call's arguments are often JSON once more, as text.
-            return text_in_json(inner) or inner
+            return text_in_json(inner) or inner.replace("\r\n", "\n").replace("\r", "\n")
         found = _text_under(inner, depth + 1)
         if found is not None:
             return found

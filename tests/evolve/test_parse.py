@@ -7,20 +7,7 @@ import pytest
 from kforge.eval.candidate import parse_candidate
 from kforge.evolve.parse import MAX_REPLY_BYTES, parse_reply, storable
 from kforge.types import CandidateSource, ParseFailed
-
-DEVICE_CODE = "#include <sycl/sycl.hpp>\n// the device code\nvoid f() {}\n"
-PLAN = "def plan(k, x):\n    return k.empty_like(x)\n"
-FILE = f"LANGUAGE = \"sycl\"\nSOURCE = r'''\n{DEVICE_CODE}'''\n\n\n{PLAN}"
-OLDER = FILE.replace("the device code", "an older draft")
-
-
-def fence(text: str, tag: str = "python", mark: str = "```") -> str:
-    return f"{mark}{tag}\n{text}{mark}\n"
-
-
-def indented(text: str, by: str) -> str:
-    return "".join(by + line if line.strip() else line for line in text.splitlines(keepends=True))
-
+from tests.evolve.replies import DEVICE_CODE, FILE, OLDER, PLAN, fence, indented
 
 GOOD = {
     "one python fence": fence(FILE),
