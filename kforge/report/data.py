@@ -26,7 +26,12 @@ STAND_INS: Mapping[str, str] = {
     "replay": "replies were replayed from a recording",
     "file": "kernels came from files that the user gave",
 }
-# Settings of a run that say how it was evaluated; a run stores those that its kforge knew of.
+# Settings of a run whose option has the same name.
+REPEATED_SETTINGS = (
+    "device", "track", "evals", "minutes", "device_seconds", "tokens", "usd",
+    "max_reply_tokens", "temperature",
+)  # fmt: skip
+# Settings that say how a run was evaluated; a run stores those that its kforge knew of.
 VERSION_SETTINGS = ("kforge", "harness_version", "torch")
 
 
@@ -191,23 +196,31 @@ def _devices(records: RunRecords) -> tuple[DeviceInfo, ...]:
 
 def _commands(run: Run) -> Commands:
     name = shlex.quote(run.name)
-    options = {
-        "--task": run.task_id,
-        "--size": run.size,
-        "--language": run.language,
-        "--device": run.config.get("device"),
-        "--model": run.config.get("model"),
-        "--track": run.config.get("track"),
-        "--evals": run.config.get("evals"),
-        "--seed": run.seed,
-    }
-    words = [f"{option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None]
-    known = "task" in run.config
-    return Commands(
-        resume=f"kforge evolve --resume {name}",
-        export=f"kforge export {name} --out DIR",
-        again=f"kforge evolve {' '.join(words)} --run NEW_NAME" if known else None,
-    )
+    # Without a task in its settings a run does not say how it was begun.
+    again = _again(run) if "task" in run.config else None
+    return Commands(f"kforge evolve --resume {name}", f"kforge export {name} --out DIR", again)
+
+
+def _again(run: Run) -> str:
+    """The command that begins a run with the settings of this one."""
+    config = run.config
+    models = config.get("models", config.get("model"))
+    given = config.get("given")
+    options: list[tuple[str, object]] = [
+        ("--task", run.task_id),
+        ("--size", run.size),
+        ("--language", run.language),
+        *(("--model", model) for model in (models if isinstance(models, list) else [models])),
+        *(("--from", each.get("name")) for each in _objects(given)),
+        *((f"--{key.replace('_', '-')}", config.get(key)) for key in REPEATED_SETTINGS),
+        ("--seed", run.seed),
+    ]
+    words = [f"{option} {shlex.quote(str(value))}" for option, value in options if value is not None]
+    return f"kforge evolve {' '.join(words)} --run NEW_NAME"
+
+
+def _objects(value: object) -> list[Mapping[str, object]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _number(value: object) -> float | None:

@@ -16,6 +16,7 @@ _LANE = 8.0
 _MANTISSAS = (1.0, 1.5)
 # Slower kernels than a 16th of the best would press the interesting part flat; the caption counts them.
 _LOWEST_SHARE = 16.0
+_MANY = 400  # points that need smaller marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def curve_svg(points: Sequence[Point], *, name: str, width: int, height: int) ->
         *_axes(scale),
         *_best(points, scale),
         *_others(points, scale),
+        # Last, so that no dot covers it.
+        f'<text class="axis end" x="{scale.right:.0f}" y="{scale.y(1.0) - 5:.1f}">baseline</text>',
         "</svg>",
     ]
     return Markup("\n".join(parts))  # numbers and words of ours only; the description is escaped
@@ -92,7 +95,7 @@ def _range(points: Sequence[Point]) -> tuple[float, float]:
     bests = [point.best for point in points if point.best is not None]
     owns = [point.own.speedup for point in points if point.own is not None]
     top = max([1.0, *owns, *(min(best.high, 2 * best.speedup) for best in bests)])
-    floor = max([1.0, *owns]) / _LOWEST_SHARE
+    floor = min(1.0, max([1.0, *owns]) / _LOWEST_SHARE)
     bottom = min([1.0, *(speedup for speedup in owns if speedup >= floor), *(b.low for b in bests)])
     return max(bottom, floor) / 1.12, top * 1.12
 
@@ -129,7 +132,6 @@ def _axes(scale: _Scale) -> Iterable[str]:
         kind = "baseline" if tick == 1.0 else "rule"
         yield f'<path class="{kind}" d="M{_LEFT:.0f} {y:.1f}H{scale.right:.0f}"/>'
         yield f'<text class="tick end" x="{_LEFT - 8:.0f}" y="{y + 4:.1f}">{tick:g}×</text>'
-    yield f'<text class="axis end" x="{scale.right:.0f}" y="{scale.y(1.0) - 5:.1f}">baseline</text>'
     base = scale.bottom + _LANE + 12
     for told in _told_ticks(scale):
         yield f'<text class="tick mid" x="{scale.x(told):.1f}" y="{base + 14:.1f}">{told}</text>'
@@ -152,11 +154,12 @@ def _best(points: Sequence[Point], scale: _Scale) -> Iterable[str]:
         lower = f"L{end:.1f} {scale.y(step.best.low):.1f}H{x:.1f}" + lower
     yield f'<path class="band" d="{upper}{lower}Z"/>'
     yield f'<path class="best" d="{line}"/>'
+    radius = 3 if len(points) > _MANY else 4.5
     for step in steps:
         if step.best is not None:
             yield (
                 f'<circle class="step" cx="{scale.x(step.told):.1f}" cy="{scale.y(step.best.speedup):.1f}" '
-                f'r="4.5"><title>candidate {step.ordinal}: {step.best.speedup:.2f}×</title></circle>'
+                f'r="{radius}"><title>candidate {step.ordinal}: {step.best.speedup:.2f}×</title></circle>'
             )
 
 
@@ -170,7 +173,8 @@ def _others(points: Sequence[Point], scale: _Scale) -> Iterable[str]:
     ticks = {round(scale.x(point.told), 0) for point in points if point.own is None}
     if dots:
         # A line of no length with round ends is a dot; one path holds thousands of them.
-        yield f'<path class="dots" d="{"".join(f"M{x} {y}h0" for x, y in sorted(dots))}"/>'
+        many = " many" if len(points) > _MANY else ""
+        yield f'<path class="dots{many}" d="{"".join(f"M{x} {y}h0" for x, y in sorted(dots))}"/>'
     if ticks:
         top = scale.bottom + 6
         yield f'<path class="fails" d="{"".join(f"M{x:.0f} {top:.1f}v{_LANE:.0f}" for x in sorted(ticks))}"/>'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 from pathlib import Path
 
 from kforge.errors import InfraError, UsageError
@@ -22,7 +23,7 @@ def write_page(path: Path, text: str) -> int:
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is no file that a report could replace.", _ANOTHER)
     if not path.parent.is_dir():
-        raise UsageError(f"There is no directory {path.parent}.", f"mkdir -p {path.parent}")
+        raise UsageError(f"There is no directory {path.parent}.", f"mkdir -p {shlex.quote(str(path.parent))}")
     content = text.encode("utf-8", "replace")
     # Beside its place: a rename is only atomic within one file system.
     draft = path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.tmp"
