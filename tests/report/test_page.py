@@ -22,7 +22,10 @@ from tests.evolve.world import DEVICE, candidate_text, passed
 from tests.report.runs import START, Told, faster, prose, records_of, renamed, report, run_row
 
 VOID = {"meta", "br", "wbr", "link", "hr", "img", "input"}
-HOSTILE = "</style></pre><script>alert(1)</script><img src=x onerror=alert(2)> javascript:alert(3) \x00\x1b[31m\u202e"
+HOSTILE = (
+    "</style></pre><script>alert(1)</script><img src=x onerror=alert(2)>"
+    " javascript:alert(3) \x00\x1b[31m\u202e"
+)
 
 
 class Reader(HTMLParser):
