@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,8 +116,16 @@ def _number(text: str | None) -> float | None:
 def cause(error: BaseException) -> str:
     """The innermost cause of a failed connection in plain words, such as ``Connection refused``."""
     innermost = error
-    while (deeper := innermost.__cause__ or innermost.__context__) is not None:
+    while (deeper := _deeper(innermost)) is not None:
         innermost = deeper
     if isinstance(innermost, OSError) and innermost.strerror:
-        return innermost.strerror
+        # asyncio puts the address there; names that do not resolve have numbers of their own, below 0.
+        number = innermost.errno or 0
+        return os.strerror(number) if number > 0 else innermost.strerror
     return str(innermost) or type(innermost).__name__
+
+
+def _deeper(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):  # one for each address of a name
+        return error.exceptions[0]
+    return error.__cause__ or error.__context__

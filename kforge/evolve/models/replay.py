@@ -173,13 +173,15 @@ def _unusable(file: Path, why: str) -> UsageError:
 def write_replies(path: Path, records: RunRecords) -> int:
     """Write a stored run's replies as a recording, in the order of their proposals.
 
+    The user's own files (``--from``) are no replies; a run that replays is given them again.
+
     Returns:
         How many there are: every proposal that was answered, with what it cost.
 
     Raises:
         UsageError: the file cannot be written; what was there before still is.
     """
-    answered = [proposal for proposal in records.proposals if proposal.reply is not None]
+    answered = [p for p in records.proposals if p.reply is not None and p.kind != "given"]
     lines = [to_json(_recorded(proposal)) + "\n" for proposal in answered]
     draft = path.with_name(f".{path.name}.tmp")
     try:
