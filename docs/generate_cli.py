@@ -22,7 +22,7 @@ one JSON document, after a failure `{"error": {"code", "message", "next"}}`.
 | exit code | meaning |
 |---|---|
 | 0 | done; for `kforge eval`: the candidate passed |
-| 1 | `kforge eval` only: the candidate was rejected |
+| 1 | `kforge eval`: the candidate was rejected; `kforge export`: what was written failed its checks |
 | 2 | wrong usage, or something is missing; the message says what to type next |
 | 3 | infrastructure failed: no device of the asked kind, store, disk |
 | 130 | ended by Ctrl-C; a search that has begun drains instead and exits 0 |

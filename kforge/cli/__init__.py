@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from kforge import __version__
-from kforge.cli import doctor, evaluate, evolve, report, store, tasks
+from kforge.cli import doctor, evaluate, evolve, export, report, store, tasks
 from kforge.cli.output import Interrupted, bug, open_standard_streams, report_error
 from kforge.errors import InfraError, KforgeError, UsageError
 
@@ -31,6 +31,7 @@ app.command("eval")(evaluate.evaluate)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(report.runs_app, name="runs")
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")
 

@@ -1,0 +1,1 @@
+"""The files that every export carries, as they are: they import torch and each other, and never kforge."""
