@@ -26,7 +26,8 @@ ParseCandidate = Callable[[str], CandidateSource | ParseFailed]
 _LANGUAGE = re.compile(r"^LANGUAGE[ \t]*[:=]", re.MULTILINE)
 _DIFF = re.compile(r"^(?:diff --git |@@ -\d{1,9}(?:,\d{1,9})? \+\d)", re.MULTILINE)
 _AT_LINE = re.compile(r"line (\d{1,9}): ")
-_EXPECTED = "answer with one ```python block that holds the whole candidate file (LANGUAGE, SOURCE, plan)"
+# No backticks here: where a prompt quotes a reason, they are replaced.
+_EXPECTED = "answer with one fenced python block that holds the whole candidate file (LANGUAGE, SOURCE, plan)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def _bare(text: str) -> _Found | ParseFailed:
 
 _NO_DIFF = (
     "the reply is a unified diff, which is not applied; answer with the whole candidate file in one "
-    "```python block, or, where there is a parent, with search/replace blocks (<<<<<<< SEARCH, =======, "
+    "fenced python block, or, where there is a parent, with search/replace blocks (<<<<<<< SEARCH, =======, "
     ">>>>>>> REPLACE)"
 )
 
@@ -221,7 +222,7 @@ def _truncated(block: Block) -> str:
     lines = [line.strip() for line in block.text.split("\n")[-100:] if line.strip()]
     if lines and lines[-1].endswith("```") and lines[-1].strip("`"):
         return "the last block is not closed: its closing fence must stand on a line of its own"
-    why = f"the reply was truncated: its last block (```{block.tag[:40]}) is never closed"
+    why = f"the reply was truncated: its last block ({block.tag[:40] or 'untagged'}) is never closed"
     if len(lines) >= 20:
         line, count = Counter(lines).most_common(1)[0]
         if 2 * count >= len(lines) and len(line) > 3:

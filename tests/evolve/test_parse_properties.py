@@ -16,9 +16,9 @@ from tests.evolve.replies import FILE, edit, fence
 
 MARKS = [
     "```", "```python", "~~~", "````md", "<think>", "</think>", "<answer>", "</answer>", "<<<<<<< SEARCH",
-    "=======", ">>>>>>> REPLACE", "def plan(k, x):", "    return x", 'LANGUAGE = "sycl"', "SOURCE = '''", "'''",
-    '"""', "{", "}", "<|channel|>final<|message|>", "@@ -1 +1", "&lt;", "\u00a0", "\u202e", "// \ufeff",
-    "__global__ void f() {}", "",
+    "=======", ">>>>>>> REPLACE", "def plan(k, x):", "    return x", 'LANGUAGE = "sycl"', "SOURCE = '''",
+    "'''", '"""', "{", "}", "<|channel|>final<|message|>", "@@ -1 +1", "&lt;", "\u00a0", "\u202e",
+    "// \ufeff", "__global__ void f() {}", "",
 ]  # fmt: skip
 LINES = st.one_of(st.sampled_from(MARKS), st.sampled_from(FILE.split("\n")), st.text(max_size=12))
 TEXTS = st.lists(LINES, max_size=40).map("\n".join)

@@ -9,6 +9,7 @@ from jinja2 import UndefinedError
 
 from kforge.eval.candidate import parse_candidate
 from kforge.evolve.archive import Archive
+from kforge.evolve.edits import Edit, apply_edits, find_edits
 from kforge.evolve.offline.reading import read, sections
 from kforge.evolve.parse import parse_reply
 from kforge.evolve.prompts import (
@@ -143,6 +144,36 @@ def test_a_long_prompt_drops_inspirations_then_failures_then_log() -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert "error: no member" in user(parts, 1), "the mandatory parts always stay"
     assert "rtc_0.cpp:999:1" in user(parts, 1), "the tail of the log is kept"
+
+
+@pytest.mark.parametrize("kind", ["improve", "repair"])
+def test_what_is_mandatory_stays_whatever_the_budget(kind: DecisionKind) -> None:
+    text = user(full(kind), 1)
+    for mark in ("## Inspiration", "## Recent failures", "Do not repeat"):
+        assert mark not in text
+    assert [line for line in headings(text) if line not in headings(user(FIRST))] == [
+        "## Parent candidate" if kind == "improve" else "## Failing candidate",
+        "## Outcome of the parent" if kind == "improve" else "## Outcome of the failing candidate",
+    ]
+    for kept in (TASK.source.strip(), candidate_text("p").strip(), "build_failed: no", "<<<<<<< SEARCH"):
+        assert kept in text
+    assert user(FIRST, 1) == user(FIRST)
+
+
+@pytest.mark.parametrize("kind", ["improve", "repair"])
+def test_a_parent_may_be_edited_as_the_example_shows(kind: DecisionKind) -> None:
+    lines = user(full(kind)).split("\n")
+    (example,) = find_edits(lines)
+    assert isinstance(example, Edit)
+    assert lines[example.start - 1].startswith("Answer with either one ```python block with the whole")
+    # The example stands for whole lines of a plan, so that what a model copies has the right form.
+    parent = "\n".join(["def plan(k, x):", *example.search, "    return y"])
+    assert apply_edits(parent, [example]) == "\n".join(["def plan(k, x):", *example.replace, "    return y"])
+
+
+def test_without_a_parent_no_edits_are_offered() -> None:
+    assert find_edits(user(FIRST).split("\n")) == ()
+    assert user(FIRST).endswith("Answer with the whole candidate file in one ```python block.\n")
 
 
 def test_code_that_holds_fences_cannot_leave_its_block() -> None:
