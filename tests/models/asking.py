@@ -69,13 +69,13 @@ def server_at(url: str, kind: str = "openai", key: str | None = KEY) -> Server:
 
 
 def client_for(
-    url: str, sampling: Sampling | None = None, waits: list[float] | None = None, key: str = KEY
+    server: Server, sampling: Sampling | None = None, waits: list[float] | None = None
 ) -> ChatClient:
     async def sleep(seconds: float) -> None:
         if waits is not None:
             waits.append(seconds)
 
-    return ChatClient(server_at(url, key=key), sampling or Sampling(patience=QUICK), FixedClock(), sleep)
+    return ChatClient(server, sampling or Sampling(patience=QUICK), FixedClock(), sleep)
 
 
 def ask(
@@ -99,7 +99,7 @@ def ask_often(
 
     async def run() -> list[Went]:
         waits: list[float] = []
-        client = client_for(url, found, waits)
+        client = client_for(server_at(url), found, waits)
         try:
             return [await _went(client, n, waits) for _ in range(calls)]
         finally:

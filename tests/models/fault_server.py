@@ -143,6 +143,7 @@ def stream(*events: Json | bytes, done: bool = True, cut: bool = False, pause_s:
         handler.send_response(200)
         handler.send_header("Content-Type", "text/event-stream")
         handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("Connection", "close")
         handler.end_headers()
         for event in (*events, *([b"data: [DONE]\n\n"] if done else [])):
             data = event if isinstance(event, bytes) else b"data: " + json.dumps(event).encode() + b"\n\n"

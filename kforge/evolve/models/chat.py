@@ -94,7 +94,7 @@ class ChatClient:
             clock: time, for dates in ``Retry-After``.
             sleep: waits between attempts.
         """
-        self._server = server
+        self.server = server
         self._sampling = sampling
         self._patience = sampling.patience
         self._clock = clock
@@ -111,8 +111,8 @@ class ChatClient:
 
             patience = self._patience
             self._opened = AsyncOpenAI(
-                api_key=self._server.key or NO_KEY,
-                base_url=self._server.url,
+                api_key=self.server.key or NO_KEY,
+                base_url=self.server.url,
                 timeout=httpx2.Timeout(patience.silence_s, connect=patience.connect_s),
                 max_retries=0,
             )
@@ -151,7 +151,7 @@ class ChatClient:
             return await response.aread()
 
     def _unreachable(self, trouble: str) -> InfraError:
-        server = self._server
+        server = self.server
         start = f"start it: vllm serve {server.model}" if server.kind == "vllm" else "check network and proxy"
         return InfraError(
             f"The model server {server.url} cannot be used: {trouble}.", f"curl {server.url}/models; {start}"
@@ -180,7 +180,7 @@ class ChatClient:
         model: str | None = None
         for _ in range(1 + TOP_UP_ROUNDS):
             missing = n - len(found)
-            if missing == 0:
+            if missing <= 0:
                 break
             several = missing > 1 and self._dialect.takes_n
             sizes = [missing] if several else [1] * missing
@@ -194,7 +194,7 @@ class ChatClient:
                 self._dialect.takes_n = False
         if len(found) < n:
             raise InfraError(
-                f"{self._server.name} gave {len(found)} of {n} completions in {1 + TOP_UP_ROUNDS} rounds.",
+                f"{self.server.name} gave {len(found)} of {n} completions in {1 + TOP_UP_ROUNDS} rounds.",
                 "ask for fewer at a time",
             )
         return Sample(tuple(found[:n]), model)
@@ -224,8 +224,8 @@ class ChatClient:
         except PassingError as error:
             reason = error.reason
         raise InfraError(
-            f"{self._server.name} failed {patience.attempts} times: {reason}.",
-            f"curl {self._server.url}/models, then resume the run",
+            f"{self.server.name} failed {patience.attempts} times: {reason}.",
+            f"curl {self.server.url}/models, then resume the run",
         )
 
     async def _understood(
@@ -234,7 +234,7 @@ class ChatClient:
         """One request in the server's dialect; what it refuses is left out and it is asked again."""
         while True:
             body = self._dialect.body(
-                self._server.model, messages, sampling=self._sampling, n=n, seed=seed, limit=limit
+                self.server.model, messages, sampling=self._sampling, n=n, seed=seed, limit=limit
             )
             try:
                 async with self._slots:
@@ -303,17 +303,17 @@ class ChatClient:
         except openai.APITimeoutError:
             ours = PassingError("the connection timed out")
         except openai.APIConnectionError as error:
-            ours = PassingError(self._server.shown(cause(error)))
+            ours = PassingError(self.server.shown(cause(error)))
         except httpx2.TimeoutException:
             ours = PassingError(f"nothing came for {self._patience.silence_s:g} s")
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            ours = PassingError(f"the connection broke: {self._server.shown(cause(error))}")
+            ours = PassingError(f"the connection broke: {self.server.shown(cause(error))}")
         except UnreadableError as error:
-            ours = PassingError(self._server.shown(str(error)))
+            ours = PassingError(self.server.shown(str(error)))
         except ServerSaidError as error:
             ours = self._reported(error)
         except sse.OversizeError as error:
-            ours = InfraError(f"{self._server.url} sent too much: {error}.", "use another server or model")
+            ours = InfraError(f"{self.server.url} sent too much: {error}.", "use another server or model")
         raise ours
 
     def _refused(self, error: APIStatusError, sent: dict[str, Any] | None) -> Exception:
@@ -334,13 +334,13 @@ class ChatClient:
         """An error inside a reply: some servers put the status that it should have had into it."""
         if error.code.isdecimal() and 400 <= int(error.code) < 600:
             return self._fault(Refusal(int(error.code), {}, frozenset(), error.text))
-        said = f"{self._server.url} reported an error in the reply: {self._server.shown(error.text)}"
+        said = f"{self.server.url} reported an error in the reply: {self.server.shown(error.text)}"
         refusal = Refusal(429, {}, frozenset({error.code}), error.text)
         found = self._fault(refusal)
         return found if isinstance(found, InfraError) else PassingError(said)
 
     def _fault(self, refusal: Refusal) -> PassingError | KforgeError:
-        return fault(refusal, self._server, self._clock.now(), self._patience.longest_wait_s)
+        return fault(refusal, self.server, self._clock.now(), self._patience.longest_wait_s)
 
 
 class _NoListError(Exception):

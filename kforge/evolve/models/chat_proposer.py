@@ -8,7 +8,6 @@ import math
 from kforge.errors import MissingPrerequisite, UsageError
 from kforge.evolve.models.chat import Bill, ChatClient
 from kforge.evolve.models.prices import FREE, PriceTable
-from kforge.evolve.models.servers import Server
 from kforge.evolve.models.wire import estimated_tokens
 from kforge.evolve.proposer import ProposalRequest, Quote, Reply
 from kforge.types import TaskDescription
@@ -23,16 +22,15 @@ _MAX_MODEL_CHARS = 200
 class ChatProposer:
     """Asks one model for one reply at a time and says what it cost."""
 
-    def __init__(self, server: Server, client: ChatClient, prices: PriceTable) -> None:
+    def __init__(self, client: ChatClient, prices: PriceTable) -> None:
         """Make a proposer; nothing is sent before ``prepare``.
 
         Args:
-            server: where the model is.
-            client: asks it; closed by ``close``.
+            client: knows the model and asks it; closed by ``close``.
             prices: a model of ``vllm:`` that is not listed costs nothing, since it runs on an own machine;
                 any other is ``unpriced``.
         """
-        self._server = server
+        self._server = server = client.server
         self._client = client
         listed = prices.price(server.model)
         self._price = listed or FREE

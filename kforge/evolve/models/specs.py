@@ -65,7 +65,7 @@ def _chat_proposer(server: Server, given: Surroundings) -> Proposer:
     from kforge.evolve.models.chat import ChatClient
     from kforge.evolve.models.chat_proposer import ChatProposer
 
-    return ChatProposer(server, ChatClient(server, given.sampling, given.clock), given.prices)
+    return ChatProposer(ChatClient(server, given.sampling, given.clock), given.prices)
 
 
 def _make_replay(rest: str, given: Surroundings) -> Proposer:
