@@ -173,7 +173,8 @@ async def drive(
         with watch(planned.name, heading) as watchers:
             pool = await LocalPool.open(settings.task, settings.size, device, cache, user_tasks)
             try:
-                require_support(proposer, pool.task)
+                if config.asks:
+                    require_support(proposer, pool.task)
                 run, lease = planned.claim()
                 _drain_on_signals(stop)
 
@@ -214,6 +215,8 @@ def loop_config(settings: Settings) -> LoopConfig:
         evals=settings.evals, seed=settings.seed, harness_version=harness_version(),
         track=checked_track(settings.track),
         limits=Limits(settings.minutes, settings.device_seconds, settings.tokens, settings.usd),
+        # A recording fits only the order in which it was made.
+        deterministic=settings.in_order or any(spec.startswith("replay:") for spec in settings.models),
         given=settings.given, in_flight=settings.in_flight, stop_when_waiting=settings.stop_when_waiting,
         max_completion_tokens=settings.max_reply_tokens,
     )  # fmt: skip

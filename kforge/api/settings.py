@@ -55,6 +55,7 @@ class Settings:
     usd: float | None = None
     max_reply_tokens: int = DEFAULTS.max_reply_tokens
     temperature: float | None = None
+    in_order: bool = False
     given: tuple[Given, ...] = ()
 
 

@@ -45,6 +45,7 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
     store: StoreOption = None,
     size: SizeOption = DEFAULTS.size,
     in_flight: options.InFlightOption = None,
+    in_order: options.InOrderOption = False,
     stop_when_waiting: options.StopWhenWaitingOption = False,
     dry_run: options.DryRunOption = False,
     events: options.EventsOption = None,
@@ -67,7 +68,8 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
         models=tuple(models or DEFAULTS.models), track=checked_track(track), evals=evals, minutes=minutes,
         device_seconds=device_seconds, tokens=tokens, usd=usd, max_reply_tokens=max_reply_tokens,
         temperature=temperature, seed=seed, size=size, in_flight=in_flight,
-        stop_when_waiting=stop_when_waiting, given=read_given(given or (), checked_language(language)),
+        in_order=in_order, stop_when_waiting=stop_when_waiting,
+        given=read_given(given or (), checked_language(language)),
     )  # fmt: skip
     if dry_run:
         from kforge.cli.dry_run import price

@@ -72,6 +72,26 @@ def show(
     )
 
 
+@runs_app.command("replies")
+def replies(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write, JSON Lines.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the replies of a run to a file that --model replay:FILE answers from."""
+    from kforge.data.store import Store
+    from kforge.evolve.models.replay import write_replies
+
+    with Store.open(chosen_store(store), create=False) as opened:
+        records = opened.load_run(opened.get_run(run).id)
+    written = write_replies(out, records)
+    if as_json:
+        print_json({"run": run, "replies": written, "file": str(out)})
+    else:
+        print(f"wrote {written} replies to {out}; kforge evolve --model replay:{out} answers from them")
+
+
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")],
     html: Annotated[

@@ -102,6 +102,14 @@ StopWhenWaitingOption = Annotated[
         "--resume goes on.",
     ),
 ]
+InOrderOption = Annotated[
+    bool,
+    typer.Option(
+        "--in-order",
+        help="Tell results in the order of their proposals, so that the run can be repeated from its "
+        "replies. One slow candidate then holds up the decisions after it.",
+    ),
+]
 DryRunOption = Annotated[
     bool,
     typer.Option(

@@ -76,6 +76,11 @@ class LoopConfig:
                 )
 
     @property
+    def asks(self) -> bool:
+        """Whether anybody is asked: the user's own files may be all that is evaluated."""
+        return self.evals > len(self.given)
+
+    @property
     def max_proposals(self) -> int:
         """Ordinals that may be used, however many of them turn out to be duplicates."""
         return PROPOSALS_PER_EVAL * self.evals
