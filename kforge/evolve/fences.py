@@ -103,17 +103,18 @@ def read_blocks(lines: Sequence[str]) -> list[Block]:
 
 
 def outer_block(lines: Sequence[str], which: Literal["first", "last"]) -> str | None:
-    """The text from the first or last python fence to the last closing fence of the reply.
+    """The text from the first or last of the python fences to the last closing fence of the reply.
 
-    For a file whose own strings hold fences: read as CommonMark it ends at the first of them.
+    For a file whose own strings hold fences: read as CommonMark it ends at the first of them. None if there
+    is no such text, or if the first fence is the last.
     """
     fences = [(number, fence) for number, line in enumerate(lines) if (fence := _fence(line)) is not None]
     openings = [each for each in fences if _tag(each[1].info) in _PYTHON_TAGS]
-    if not openings:
+    if not openings or (which == "first" and len(openings) == 1):
         return None
     start, opening = openings[0 if which == "first" else -1]
     ends = [number for number, fence in fences if number > start and fence.is_bare]
-    if len(ends) < 2:
+    if not ends:
         return None
     return "\n".join(_dedent(line, opening.indent) for line in lines[start + 1 : ends[-1]]) + "\n"
 

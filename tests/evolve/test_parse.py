@@ -73,7 +73,7 @@ HOSTILE = {
     "only thoughts": ("<think>hmm</think>", "empty"),
     "truncated thoughts": ("<think>" + fence(FILE), "truncated inside <think>"),
     "truncated file": (f"```python\n{FILE[:-20]}", "truncated"),
-    "truncated tilde fence": (f"~~~python\n{FILE}```\n", "truncated"),
+    "truncated tilde fence": (f"~~~python\n{FILE[:-20]}", "truncated"),
     "truncated after the device code": (fence(DEVICE_CODE, "sycl") + "```python\ndef plan(k", "truncated"),
     "an opening fence and nothing": ("```", "truncated"),
     "python without plan": (fence('LANGUAGE = "sycl"\nSOURCE = ""\n'), "python block 1 of 1"),
@@ -89,7 +89,6 @@ HOSTILE = {
     "too long in bytes": ("\u20ac" * (MAX_REPLY_BYTES // 2), "limit"),
     "nesting bomb": (fence(FILE + "x = " + "(" * 50_000 + "\n"), "read python block"),
     "unary bomb": (fence(FILE + "x = " + "-" * 200_000 + "1\n"), "read python block"),
-    "backticks in the info string": ("```python `x`\n" + FILE + "```\n", "truncated"),
     "tag of 100000 characters": ("```" + "a" * 100_000 + "\nx\n```\n", "no candidate"),
 }
 
