@@ -22,10 +22,11 @@ from kforge.types import CandidateSource, DeviceInfo, WorkloadResult
 
 # What stands in for a model, and what it is; a proposal's model begins with one of these words.
 STAND_INS: Mapping[str, str] = {
-    "offline": "kforge's offline proposer wrote the kernels by fixed rules",
-    "replay": "replies were replayed from a recording",
+    "offline": "kforge's offline proposer wrote kernels by fixed rules: it says nothing of what models can do",
+    "replay": "recorded replies were played back; tokens and dollars are those of the recording",
     "file": "kernels came from files that the user gave",
 }
+ENSEMBLE = "ensemble"
 # Settings of a run whose option has the same name.
 REPEATED_SETTINGS = (
     "device", "track", "evals", "minutes", "device_seconds", "tokens", "usd",
@@ -41,6 +42,8 @@ class Winner:
 
     Attributes:
         precision: the policy that its file declares; None where the file cannot be read any more.
+        busy_others: the largest share of all processors that other processes used while it was timed;
+            None where that is unknown.
         workloads: what was measured, workload by workload.
     """
 
@@ -54,6 +57,7 @@ class Winner:
     max_error: float
     kb_correct: bool
     precision: str | None
+    busy_others: float | None
     workloads: tuple[WorkloadResult, ...]
     source: str
 
@@ -128,7 +132,7 @@ def report_of(records: RunRecords, summary: RunSummary, *, made_at: datetime, ma
         run=records.run,
         winner=None if summary.best is None else _winner(summary.best),
         proposers=tuple(sorted({p.model for p in records.proposals})) or (summary.proposer,),
-        no_model=_no_model(records, summary),
+        no_model=_no_model(records),
         told=len(records.evaluations),
         summary=summary,
         curve=curve_of(records),
@@ -149,6 +153,7 @@ def report_of(records: RunRecords, summary: RunSummary, *, made_at: datetime, ma
 def _winner(best: BestCandidate) -> Winner:
     outcome = best.outcome
     parsed = parse_candidate(best.source)
+    busy = [each.busy_others for each in outcome.workloads if each.busy_others is not None]
     return Winner(
         ordinal=best.ordinal,
         cell=cell_name(best.measures.cell),
@@ -160,21 +165,32 @@ def _winner(best: BestCandidate) -> Winner:
         max_error=outcome.max_error,
         kb_correct=outcome.kb_correct,
         precision=parsed.precision if isinstance(parsed, CandidateSource) else None,
+        busy_others=max(busy, default=None),
         workloads=outcome.workloads,
         source=best.source,
     )
 
 
-def _no_model(records: RunRecords, summary: RunSummary) -> str:
-    kinds = {_family(proposal.model) for proposal in records.proposals} or {_family(summary.proposer)}
-    if not kinds <= STAND_INS.keys():
+def _no_model(records: RunRecords) -> str:
+    # An open request of an ensemble does not say yet whose turn it is.
+    asked = {_family(proposal.model) for proposal in records.proposals} - {ENSEMBLE}
+    kinds = asked or {_family(spec) for spec in _models(records.run)}
+    if not kinds or not kinds <= STAND_INS.keys():
         return ""
     return "; ".join(STAND_INS[kind] for kind in sorted(kinds, reverse=True))
 
 
 def _family(model: str) -> str:
-    proposer, _ = signature(model)
-    return re.split(r"[:\s]", proposer, maxsplit=1)[0]
+    """The kind of proposer: ``openai`` of ``openai:MODEL``, in an ensemble that of the member."""
+    proposer, member = signature(model)
+    name = member if proposer == ENSEMBLE and member is not None else proposer
+    return re.split(r"[:\s]", name, maxsplit=1)[0]
+
+
+def _models(run: Run) -> list[str]:
+    """The specs that a run was begun with; older runs have one."""
+    models = run.config.get("models", run.config.get("model"))
+    return [str(model) for model in (models if isinstance(models, list) else [models]) if model is not None]
 
 
 def _time(records: RunRecords) -> TimeSpent:
@@ -204,13 +220,12 @@ def _commands(run: Run) -> Commands:
 def _again(run: Run) -> str:
     """The command that begins a run with the settings of this one."""
     config = run.config
-    models = config.get("models", config.get("model"))
     given = config.get("given")
     options: list[tuple[str, object]] = [
         ("--task", run.task_id),
         ("--size", run.size),
         ("--language", run.language),
-        *(("--model", model) for model in (models if isinstance(models, list) else [models])),
+        *(("--model", model) for model in _models(run)),
         *(("--from", each.get("name")) for each in _objects(given)),
         *((f"--{key.replace('_', '-')}", config.get(key)) for key in REPEATED_SETTINGS),
         ("--seed", run.seed),

@@ -58,8 +58,10 @@ def test_kinds_are_whatever_was_stored() -> None:
     [
         ((), "fixed rules"),
         (("offline",), "fixed rules"),
-        (("replay:/tmp/log.jsonl",), "replayed"),
-        (("replay: gpt-9",), "replayed"),
+        (("replay: gpt-9",), "played back"),
+        (("ensemble: offline", "ensemble: replay", "ensemble"), "fixed rules"),
+        (("ensemble: offline", "ensemble: openai:big"), ""),
+        (("openai:big", "offline"), ""),
         (("file: mine.py", "offline"), "files that the user gave"),
         (("file: mine.py", "openai: big"), ""),
         (("exchange: someone",), ""),
@@ -67,10 +69,16 @@ def test_kinds_are_whatever_was_stored() -> None:
 )
 def test_says_when_no_model_was_asked(models: tuple[str, ...], said: str) -> None:
     records = records_of([Told(BuildFailed("no", ""), model=model) for model in models])
-    if not models:
-        records = replace(records, run=replace(records.run, config={"model": "offline"}))
     found = report(records).no_model
     assert (said in found) if said else found == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "said"), [({"model": "offline"}, True), ({"models": ["openai:big"]}, False), ({}, False)]
+)
+def test_before_the_first_request_the_settings_say_who(config: dict[str, object], said: bool) -> None:
+    records = records_of([], replace(run_row(), config=config))
+    assert bool(report(records).no_model) == said
 
 
 def test_failures_by_class_with_the_commonest_reasons() -> None:

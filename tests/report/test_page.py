@@ -128,6 +128,16 @@ def test_a_run_that_passed_says_so_first() -> None:
     assert "No language model" not in page  # prose came from one
 
 
+def test_a_figure_from_a_busy_machine_says_so() -> None:
+    result = replace(passed(2.0).workloads[0], busy_others=0.81)
+    outcome = replace(passed(2.0), verdict="AMBIGUOUS", noise=1.25, workloads=(result,))
+    page, reader = read(records_of([Told(outcome)]))
+    text = re.sub(r"\s+", " ", "".join(reader.text))
+    assert "AMBIGUOUS: no verdict." in text
+    assert "The noise of its samples was 125%. Other processes used 81% of the processors meanwhile." in text
+    assert 'class="figure unsure"' in page
+
+
 def test_without_a_model_the_page_says_so_before_the_figure() -> None:
     page, _ = read(records_of([faster(2.5, 1, None, (1, 1, 0))]))
     assert page.index("No language model was asked.") < page.index('class="figure')
