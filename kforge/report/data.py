@@ -22,7 +22,7 @@ from kforge.types import CandidateSource, DeviceInfo, WorkloadResult
 
 # What stands in for a model, and what it is; a proposal's model begins with one of these words.
 STAND_INS: Mapping[str, str] = {
-    "offline": "kforge's offline proposer wrote kernels by fixed rules: it says nothing of what models can do",
+    "offline": "kforge's offline proposer wrote kernels by fixed rules: this says nothing of models",
     "replay": "recorded replies were played back; tokens and dollars are those of the recording",
     "file": "kernels came from files that the user gave",
 }
