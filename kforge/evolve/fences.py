@@ -102,21 +102,20 @@ def read_blocks(lines: Sequence[str]) -> list[Block]:
     return blocks
 
 
-def outer_block(lines: Sequence[str], which: Literal["first", "last"]) -> str | None:
-    """The text from the first or last of the python fences to the last closing fence of the reply.
+def outer_blocks(lines: Sequence[str]) -> list[str]:
+    """The texts from the last, and from the first, python fence to the last closing fence of the reply.
 
-    For a file whose own strings hold fences: read as CommonMark it ends at the first of them. None if there
-    is no such text, or if the first fence is the last.
+    For a file whose own strings hold fences: read as CommonMark it ends at the first of them.
     """
     fences = [(number, fence) for number, line in enumerate(lines) if (fence := _fence(line)) is not None]
     openings = [each for each in fences if _tag(each[1].info) in _PYTHON_TAGS]
-    if not openings or (which == "first" and len(openings) == 1):
-        return None
-    start, opening = openings[0 if which == "first" else -1]
-    ends = [number for number, fence in fences if number > start and fence.is_bare]
-    if not ends:
-        return None
-    return "\n".join(_dedent(line, opening.indent) for line in lines[start + 1 : ends[-1]]) + "\n"
+    ends = [number for number, fence in fences if fence.is_bare]
+    texts: list[str] = []
+    for start, opening in (openings[-1:] + openings[:1])[: len(openings)]:
+        if ends and ends[-1] > start:
+            inside = (_dedent(line, opening.indent) for line in lines[start + 1 : ends[-1]])
+            texts.append("\n".join(inside) + "\n")
+    return texts
 
 
 def has_fence(lines: Sequence[str]) -> bool:
@@ -134,6 +133,8 @@ def _fence(line: str) -> _Fence | None:
 
 
 def _tag(info: str) -> str:
+    if not info:
+        return ""
     match = _LANGUAGE_WORD.match(info[:200])
     if match is None:
         return ""

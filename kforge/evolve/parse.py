@@ -16,7 +16,7 @@ from itertools import accumulate
 from kforge.evolve.characters import foreign_character, unreadable_character, with_plain_spaces
 from kforge.evolve.edits import BrokenEdit, Edit, apply_edits, find_edits
 from kforge.evolve.envelope import UnfinishedThought, answer_in, text_in_json
-from kforge.evolve.fences import PLAN, SOURCE, Block, outer_block, read_blocks
+from kforge.evolve.fences import PLAN, SOURCE, Block, outer_blocks, read_blocks
 from kforge.types import CandidateSource, ParseFailed
 
 MAX_REPLY_BYTES = 1_000_000
@@ -260,9 +260,8 @@ def _across_fences(lines: Sequence[str], parse_candidate: ParseCandidate) -> Can
 
     It counts only if all of it is one candidate: outside of a string a fence is no Python.
     """
-    for which in ("last", "first"):
-        text = outer_block(lines, which)
-        if text is not None and PLAN.search(text) and SOURCE.search(text):
+    for text in outer_blocks(lines):
+        if PLAN.search(text) and SOURCE.search(text):
             result = _judged(_Found("the block up to the last fence", text), parse_candidate)
             if isinstance(result, CandidateSource):
                 return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -65,8 +66,18 @@ def corpus() -> list[Entry]:
     return [entry for path in files() for entry in read(path)]
 
 
-def test_the_corpus_is_what_it_should_be() -> None:
-    all_of_it = corpus()
-    assert len(all_of_it) >= 72
-    assert Counter(entry.language for entry in all_of_it)["cuda"] >= 72
-    assert all(entry.reply and entry.model and entry.task for entry in all_of_it)
+def test_every_reply_has_words_and_an_author() -> None:
+    assert [entry.id for entry in corpus() if not (entry.reply and entry.model and entry.task)] == []
+
+
+@pytest.mark.xfail(strict=True, reason="the SYCL replies and those of a small model are not recorded yet")
+def test_the_corpus_is_broad() -> None:
+    every = corpus()
+    failures = [entry.decision for entry in every if isinstance(entry.decision, FailedDecision)]
+    # Figures differ from reply to reply; what remains names the class.
+    classes = {re.sub(r"\d+", "N", decision.stem)[:60] for decision in failures}
+    assert len(every) >= 200
+    assert {entry.language for entry in every} == {"cuda", "sycl"}
+    assert len({entry.model for entry in every}) >= 2
+    assert len(failures) >= 10
+    assert len(classes) >= 4
