@@ -196,10 +196,16 @@ def test_an_error_event_is_asked_again(code: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("insufficient_quota", InfraError), (401, MissingPrerequisite), (404, UsageError)]
+    ("fields", "kind"),
+    [
+        ({"code": "insufficient_quota"}, InfraError),
+        ({"code": 429, "type": "insufficient_quota"}, InfraError),
+        ({"code": 401}, MissingPrerequisite),
+        ({"code": "404"}, UsageError),
+    ],
 )
-def test_an_error_event_may_be_lasting(code: object, kind: type[Exception]) -> None:
-    assert type(ended(stream({"error": {"message": "no", "code": code}})).problem) is kind
+def test_an_error_event_may_be_lasting(fields: dict[str, object], kind: type[Exception]) -> None:
+    assert type(ended(stream({"error": {"message": "no", **fields}})).problem) is kind
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kforge.errors import InfraError
+from kforge.errors import InfraError, UsageError
 from kforge.evolve.models.chat import Bill
 from kforge.evolve.models.sampling import Sampling
 from kforge.evolve.models.wire import Assembly, ServerSaidError, Spend, UnreadableError, split_thoughts
@@ -257,6 +257,39 @@ def test_no_bytes_break_the_reader(datas: list[bytes]) -> None:
             assembly.add(data)
     assert assembly.spend().completion_tokens >= 0
     assert len(assembly.completions()) <= 8
+
+
+def test_a_repeated_request_in_a_refusal_is_not_read_as_one() -> None:
+    echo = "bad prompt " + "." * 400 + " stream_options seed temperature"
+    with serving(error(400, echo), always=said("ok")) as server:
+        first, second = ask_often(server, 2)
+    assert "bad prompt" in first.problem.message
+    assert second.contents == ["ok"]
+    assert "stream" in server.chats[1]
+
+
+def test_reasoning_of_another_shape_is_passed_over() -> None:
+    piece = {
+        "choices": [{"delta": {"content": "a", "reasoning": {"effort": "high"}}, "finish_reason": "stop"}]
+    }
+    with serving(stream(piece)) as server:
+        went = ask(server)
+    assert (went.one.content, went.one.reasoning) == ("a", "")
+
+
+def test_whole_replies_may_take_as_long_as_the_deadline() -> None:
+    at_once = slowly(reply(whole("ok", counts=usage(10, 5))), 0.6)
+    with serving(error(400, "no stream_options"), at_once) as server:
+        went = ask(server)
+    assert (went.contents, went.waits) == (["ok"], [])
+
+
+@pytest.mark.parametrize("temperature", [-0.1, 2.1, float("nan"), float("inf")])
+def test_a_temperature_that_nobody_takes(temperature: float) -> None:
+    with pytest.raises(UsageError, match="temperature"):
+        Sampling(temperature=temperature)
+    with pytest.raises(UsageError, match="0 requests at a time"):
+        Sampling(concurrency=0)
 
 
 def test_top_up_rounds_are_bounded() -> None:

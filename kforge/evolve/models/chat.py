@@ -7,6 +7,7 @@ read by ``wire``: a server may answer 200 with broken JSON, no choices, or half 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -106,15 +107,10 @@ class ChatClient:
     @property
     def _client(self) -> AsyncOpenAI:
         if self._opened is None:
-            import httpx2
             from openai import AsyncOpenAI
 
-            patience = self._patience
             self._opened = AsyncOpenAI(
-                api_key=self.server.key or NO_KEY,
-                base_url=self.server.url,
-                timeout=httpx2.Timeout(patience.silence_s, connect=patience.connect_s),
-                max_retries=0,
+                api_key=self.server.key or NO_KEY, base_url=self.server.url, max_retries=0
             )
         return self._opened
 
@@ -266,7 +262,12 @@ class ChatClient:
         return Sample(completions, assembly.model)
 
     async def _receive(self, body: dict[str, Any], assembly: Assembly) -> None:
-        asked = self._client.chat.completions.with_streaming_response.create(**body)
+        import httpx2
+
+        # What is not streamed is silent until it is all there.
+        silence_s = self._patience.silence_s if "stream" in body else self._patience.deadline_s
+        timeout = httpx2.Timeout(silence_s, connect=self._patience.connect_s)
+        asked = self._client.chat.completions.with_streaming_response.create(**body, timeout=timeout)
         async with asyncio.timeout(self._patience.deadline_s), asked as response:
             chunks = sse.bounded(response.iter_bytes())
             kind = response.headers.get("content-type", "")
@@ -332,12 +333,8 @@ class ChatClient:
 
     def _reported(self, error: ServerSaidError) -> Exception:
         """An error inside a reply: some servers put the status that it should have had into it."""
-        if error.code.isdecimal() and 400 <= int(error.code) < 600:
-            return self._fault(Refusal(int(error.code), {}, frozenset(), error.text))
-        said = f"{self.server.url} reported an error in the reply: {self.server.shown(error.text)}"
-        refusal = Refusal(429, {}, frozenset({error.code}), error.text)
-        found = self._fault(refusal)
-        return found if isinstance(found, InfraError) else PassingError(said)
+        status = next((int(code) for code in error.codes if re.fullmatch("[45][0-9][0-9]", code)), 500)
+        return self._fault(Refusal(status, {}, error.codes, f"in its reply: {error.text}"))
 
     def _fault(self, refusal: Refusal) -> PassingError | KforgeError:
         return fault(refusal, self.server, self._clock.now(), self._patience.longest_wait_s)

@@ -88,8 +88,9 @@ class ChatProposer:
         if names is None or server.model in names:
             return
         near = difflib.get_close_matches(server.model, names, n=3, cutoff=0.3) or sorted(names)[:3]
+        shown = server.shown(", ".join(near))
         raise UsageError(
-            f"{server.url} has no model {server.model!r}; the nearest of {len(names)}: {', '.join(near)}.",
+            f"{server.url} has no model {server.model!r}; the nearest of {len(names)}: {shown}.",
             f"name one of them, or see them all: curl {server.url}/models",
         )
 

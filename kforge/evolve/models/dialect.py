@@ -11,6 +11,7 @@ from kforge.evolve.models.sampling import Sampling
 from kforge.evolve.proposer import Message
 
 _SEED_BITS = 2**31 - 1  # every server takes these; some take no more
+_MAX_TEXT = 400
 _REFUSED = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed|extra"
     r"|invalid param|only the default|not available|no such",
@@ -54,11 +55,12 @@ class Dialect:
         Args:
             sent: the request.
             parameter: the field that the server names as the culprit, if it names one.
-            text: what it said.
+            text: what it said. Only its beginning counts: some servers repeat the request.
 
         Returns:
             Whether a request without what it refused is worth sending.
         """
+        text = text[:_MAX_TEXT]
 
         def refused(field: str) -> bool:
             named = parameter == field or re.search(rf"\b{field}\b", text) is not None

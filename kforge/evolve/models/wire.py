@@ -19,12 +19,12 @@ class UnreadableError(Exception):
 
 
 class ServerSaidError(Exception):
-    """A server reported an error inside a reply; ``code`` is its own word for it."""
+    """A server reported an error inside a reply; ``codes`` are its own words for it."""
 
-    def __init__(self, text: str, code: str) -> None:
+    def __init__(self, text: str, codes: frozenset[str]) -> None:
         super().__init__(text)
         self.text = text
-        self.code = code
+        self.codes = codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ def estimated_tokens(characters: int) -> int:
 @dataclass(frozen=True, slots=True)
 class _Text:
     content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
+    reasoning: object = None
+    reasoning_content: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Assembly:
             body = from_json(_Body, data)
         except ValueError as error:
             raise UnreadableError(f"what came is no chat completion: {_shape_of(error)}") from None
-        if body.error is not None:
+        if body.error:
             raise _reported(body.error)
         for choice in body.choices or ():
             self._add_choice(choice)
@@ -145,7 +145,7 @@ class Assembly:
         # Both names in one piece mean the same thought: servers that change over send it twice.
         thought = text.reasoning or text.reasoning_content
         for piece, pieces in ((text.content, draft.content), (thought, draft.reasoning)):
-            if piece:
+            if isinstance(piece, str) and piece:
                 pieces.append(piece)
                 self._characters += len(piece)
         draft.finish_reason = choice.finish_reason or draft.finish_reason
@@ -219,9 +219,9 @@ def _count(holder: object, name: str) -> int | None:
 
 def _reported(error: object) -> ServerSaidError:
     if not isinstance(error, dict):
-        return ServerSaidError(str(error), "")
-    code = error.get("code") or error.get("type") or ""
-    return ServerSaidError(str(error.get("message") or error), str(code))
+        return ServerSaidError(str(error), frozenset())
+    codes = frozenset(str(error[name]) for name in ("code", "type") if error.get(name))
+    return ServerSaidError(str(error.get("message") or error), codes)
 
 
 def _shape_of(error: ValueError) -> str:
