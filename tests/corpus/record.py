@@ -42,7 +42,10 @@ def main(arguments: list[str]) -> int:
         entry = entry_of(record)
         if entry.id in known:
             kept += 1
-            if known[entry.id].decision != entry.decision:
+            if known[entry.id].reply != entry.reply:
+                changed += 1
+                print(f"NOT CHANGED {entry.id}: the corpus has another reply under this id")
+            elif known[entry.id].decision != entry.decision:
                 changed += 1
                 print(f"NOT CHANGED {entry.id}: has {known[entry.id].decision}, would be {entry.decision}")
         else:
@@ -53,9 +56,7 @@ def main(arguments: list[str]) -> int:
         said = f"failed: {decision.reason}" if isinstance(decision, FailedDecision) else "parsed"
         print(f"{entry.id} ({entry.model}, {entry.kind}): {said}")
     failed = sum(isinstance(entry.decision, FailedDecision) for entry in new.values())
-    print(
-        f"{len(new)} added ({failed} failed), {kept} known already, {changed} of them decided otherwise now"
-    )
+    print(f"{len(new)} added ({failed} failed), {kept} known already, {changed} of them differ now")
     return REFUSED if changed else 0
 
 

@@ -59,6 +59,7 @@ def test_recording_appends_and_never_overwrites(
     monkeypatch.setattr(record, "decide", lambda reply, parent: ParsedDecision("sycl", "other"))
     assert record.main(arguments) == record.REFUSED
     assert all(isinstance(entry.decision, FailedDecision) for entry in read(tmp_path / f"x.{suffix}"))
+    monkeypatch.undo()
     assert record.main(["x.txt", str(more)]) == record.USAGE
 
 

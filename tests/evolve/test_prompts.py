@@ -166,9 +166,10 @@ def test_a_parent_may_be_edited_as_the_example_shows(kind: DecisionKind) -> None
     (example,) = find_edits(lines)
     assert isinstance(example, Edit)
     assert lines[example.start - 1].startswith("Answer with either one ```python block with the whole")
-    # The example stands for whole lines of a plan, so that what a model copies has the right form.
-    parent = "\n".join(["def plan(k, x):", *example.search, "    return y"])
-    assert apply_edits(parent, [example]) == "\n".join(["def plan(k, x):", *example.replace, "    return y"])
+    before, after = ("\n".join([*part, candidate_text("p")]) for part in (example.search, example.replace))
+    assert apply_edits(before, [example]) == after
+    # A model that only repeats the example must not change its parent by that.
+    assert isinstance(apply_edits(candidate_text("p"), [example]), ParseFailed)
 
 
 def test_without_a_parent_no_edits_are_offered() -> None:
