@@ -10,9 +10,9 @@ import random
 from dataclasses import dataclass
 
 FORMS = ("stride", "vector", "tile", "passes")
-BLOCKS = (32, 64, 128, 256)
+BLOCKS = ((32, 64), (64, 256), (128, 32), (256, 128))
 GRIDS = (16, 64, 256)
-WIDTHS = (4, 8, 16)
+WIDTHS = ((4, 8), (8, 16), (16, 4))
 
 _SYCL_HEAD = """\
 #include <sycl/sycl.hpp>
@@ -34,50 +34,50 @@ _BODIES = {
   for (long i = it.get_global_id(0); i < n; i += it.get_global_range(0)) y[i] = x[i] < 0.0f ? 0.0f : x[i];
 """,
     ("sycl", "vector"): """\
-  for (long i = it.get_global_id(0); i < n; i += it.get_global_range(0))
-    y[i] = sycl::max(x[i], sycl::vec<float, WIDTH>(0.0f));
+  const sycl::vec<float, WIDTH> zero(0.0f);
+  for (long v = it.get_global_id(0); v < n; v += it.get_global_range(0)) y[v] = sycl::max(x[v], zero);
 """,
     ("sycl", "tile"): """\
-  const long i = it.get_global_id(0);
+  const long at = it.get_global_id(0);
   const int lane = it.get_local_id(0);
-  tile[lane] = i < n ? x[i] : 0.0f;
+  tile[lane] = at < n ? x[at] : 0.0f;
   sycl::group_barrier(it.get_group());
-  if (i < n) y[i] = tile[lane] < 0.0f ? 0.0f : tile[lane];
+  if (at < n) y[at] = tile[lane] < 0.0f ? 0.0f : tile[lane];
 """,
     ("sycl", "sign"): """\
-  for (long i = it.get_global_id(0); i < n; i += it.get_global_range(0)) s[i] = x[i] < 0.0f ? 0.0f : 1.0f;
+  for (long p = it.get_global_id(0); p < n; p += it.get_global_range(0)) s[p] = x[p] < 0.0f ? 0.0f : 1.0f;
 """,
     ("sycl", "select"): """\
-  for (long i = it.get_global_id(0); i < n; i += it.get_global_range(0)) y[i] = s[i] == 0.0f ? 0.0f : x[i];
+  for (long q = it.get_global_id(0); q < n; q += it.get_global_range(0)) y[q] = s[q] == 0.0f ? 0.0f : x[q];
 """,
     ("cuda", "stride"): """\
   for (long i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += gridDim.x * BLOCK)
     y[i] = x[i] < 0.0f ? 0.0f : x[i];
 """,
     ("cuda", "vector"): """\
-  for (long i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += gridDim.x * BLOCK) {
-    float4 v = x[i];
-    v.x = v.x < 0.0f ? 0.0f : v.x;
-    v.y = v.y < 0.0f ? 0.0f : v.y;
-    v.z = v.z < 0.0f ? 0.0f : v.z;
-    v.w = v.w < 0.0f ? 0.0f : v.w;
-    y[i] = v;
+  for (long v = blockIdx.x * BLOCK + threadIdx.x; v < n; v += gridDim.x * BLOCK) {
+    float4 f = x[v];
+    f.x = f.x < 0.0f ? 0.0f : f.x;
+    f.y = f.y < 0.0f ? 0.0f : f.y;
+    f.z = f.z < 0.0f ? 0.0f : f.z;
+    f.w = f.w < 0.0f ? 0.0f : f.w;
+    y[v] = f;
   }
 """,
     ("cuda", "tile"): """\
   __shared__ float tile[BLOCK];
-  const long i = (long)blockIdx.x * BLOCK + threadIdx.x;
-  tile[threadIdx.x] = i < n ? x[i] : 0.0f;
+  const long at = (long)blockIdx.x * BLOCK + threadIdx.x;
+  tile[threadIdx.x] = at < n ? x[at] : 0.0f;
   __syncthreads();
-  if (i < n) y[i] = tile[threadIdx.x] < 0.0f ? 0.0f : tile[threadIdx.x];
+  if (at < n) y[at] = tile[threadIdx.x] < 0.0f ? 0.0f : tile[threadIdx.x];
 """,
     ("cuda", "sign"): """\
-  for (long i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += gridDim.x * BLOCK)
-    s[i] = x[i] < 0.0f ? 0.0f : 1.0f;
+  for (long p = blockIdx.x * BLOCK + threadIdx.x; p < n; p += gridDim.x * BLOCK)
+    s[p] = x[p] < 0.0f ? 0.0f : 1.0f;
 """,
     ("cuda", "select"): """\
-  for (long i = blockIdx.x * BLOCK + threadIdx.x; i < n; i += gridDim.x * BLOCK)
-    y[i] = s[i] == 0.0f ? 0.0f : x[i];
+  for (long q = blockIdx.x * BLOCK + threadIdx.x; q < n; q += gridDim.x * BLOCK)
+    y[q] = s[q] == 0.0f ? 0.0f : x[q];
 """,
 }
 _THOUGHTS = {
@@ -105,8 +105,7 @@ class Choice:
 
 def choose(rng: random.Random) -> Choice:
     """One of the answers, at random."""
-    blocks, widths = rng.sample(BLOCKS, 2), rng.sample(WIDTHS, 2)
-    return Choice(rng.choice(FORMS), (blocks[0], blocks[1]), rng.choice(GRIDS), (widths[0], widths[1]))
+    return Choice(rng.choice(FORMS), rng.choice(BLOCKS), rng.choice(GRIDS), rng.choice(WIDTHS))
 
 
 def candidate(choice: Choice, language: str) -> str:
