@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kforge.evolve.fences import has_fence
+from kforge.evolve.fences import PLAN, has_fence
 
 _NAMES = "think|thinking|thought|thoughts|reasoning|analysis|reflection|scratchpad|seed:think"
 _OPENING = re.compile(
@@ -32,11 +33,8 @@ _WRAPPERS = (
     "python",
 )
 _PARAMETER = re.compile(r"<parameter(?:=| name=\")(?:code|content|file|source|text|new_str|file_text)\"?>")
-_JSON_KEYS = (
-    "code", "candidate", "content", "answer", "file", "kernel", "text", "file_text", "python", "solution",
-    "arguments", "parameters", "input",
-)  # fmt: skip
-_MAX_JSON_DEPTH = 4
+_EDIT = re.compile(r"^[ \t]*<{5,9}[ \t]*SEARCH\b", re.MULTILINE | re.IGNORECASE)
+_MAX_JSON_DEPTH = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +60,42 @@ def answer_in(text: str) -> str | UnfinishedThought:
 
 
 def text_in_json(text: str) -> str | None:
-    """The code that a JSON object holds under one of the usual keys; None if it is no such object."""
+    """The last string of a JSON object that looks like an answer, at any key; None if there is none."""
+    found = [string for string in _strings(_loaded(text), 0) if _is_answer(string)]
+    return found[-1].replace("\r\n", "\n").replace("\r", "\n") if found else None
+
+
+def _loaded(text: str) -> object:
     stripped = text.strip()
     if not (stripped.startswith("{") and stripped.endswith("}")):
         return None
     try:
-        value = json.loads(stripped, strict=False)
+        return json.loads(stripped, strict=False)
     except (ValueError, RecursionError):
         return None
-    return _text_under(value, 0)
 
 
-def _text_under(value: object, depth: int) -> str | None:
-    if depth >= _MAX_JSON_DEPTH or not isinstance(value, dict):
-        return None
-    for key in _JSON_KEYS:
-        inner = value.get(key)
-        if isinstance(inner, str):
+def _strings(value: object, depth: int) -> Iterator[str]:
+    if depth > _MAX_JSON_DEPTH:
+        return
+    match value:
+        case str():
             # A tool call's arguments are often JSON once more, as text.
-            return text_in_json(inner) or inner.replace("\r\n", "\n").replace("\r", "\n")
-        found = _text_under(inner, depth + 1)
-        if found is not None:
-            return found
-    return None
+            inner = _loaded(value)
+            if inner is None:
+                yield value
+            else:
+                yield from _strings(inner, depth + 1)
+        case dict():
+            for each in value.values():
+                yield from _strings(each, depth + 1)
+        case list():
+            for each in value:
+                yield from _strings(each, depth + 1)
+
+
+def _is_answer(text: str) -> bool:
+    return PLAN.search(text) is not None or _EDIT.search(text) is not None
 
 
 def _final_channel(text: str) -> str | UnfinishedThought:
@@ -137,16 +148,19 @@ def _lone_close(text: str) -> int:
 
 
 def _unwrapped(text: str) -> str:
-    """The content of the last complete pair of wrapper tags; the text itself if there is none."""
-    parameters = list(_PARAMETER.finditer(text))
-    if parameters:
-        start = parameters[-1].end()
-        end = text.find("</parameter>", start)
-        if end >= 0:
-            return text[start:end].removeprefix("\n")
-    for name in _WRAPPERS:
-        close = text.rfind(f"</{name}>")
-        start = text.rfind(f"<{name}>", 0, close) if close >= 0 else -1
-        if start >= 0:
-            return text[start + len(name) + 2 : close].removeprefix("\n")
+    """The content of the last complete pair of wrapper tags that holds an answer; else the text itself."""
+    for opening, closing in _wrappers(text):
+        close = text.rfind(closing)
+        start = text.rfind(opening, 0, close) if close >= 0 else -1
+        inner = text[start + len(opening) : close].removeprefix("\n")
+        if start >= 0 and (_is_answer(inner) or text_in_json(inner) is not None):
+            return inner
     return text
+
+
+def _wrappers(text: str) -> Iterator[tuple[str, str]]:
+    parameters = _PARAMETER.findall(text)
+    if parameters:
+        yield parameters[-1], "</parameter>"
+    for name in _WRAPPERS:
+        yield f"<{name}>", f"</{name}>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kforge.eval.candidate import parse_candidate
@@ -28,6 +30,8 @@ GOOD = {
     "bare": CHANGE,
     "prose around it": f"The constant is wrong.\n\n{CHANGE}\nThat is all.\n",
     "in a fence": fence(CHANGE, ""),
+    "in an answer tag": f"Only the <code>b</code>.\n<answer>\n{CHANGE}</answer>\n",
+    "in a json object": json.dumps({"thoughts": "hm", "edits": CHANGE}),
     "in a python fence": fence(CHANGE),
     "in a diff fence with a file name": "candidate.py\n" + fence(CHANGE, "diff"),
     "in a fence that is never closed": "```\n" + CHANGE,
@@ -173,5 +177,5 @@ def test_long_parents_and_long_searches_are_quick() -> None:
     assert isinstance(applied(edit("  x\n" * 100_000, "y\n"), "x\n" * 200_000), ParseFailed)
     assert isinstance(applied(edit("x " * 400_000 + "\n", "y\n"), "y x\n" * 200_000), ParseFailed)
     many = "".join(edit(f"  line {n}\n", f"  line {n} changed\n") for n in range(MAX_EDITS))
-    parent = "".join(f"line {n}\n" for n in range(60_000))
+    parent = "".join(f"line {n}\n" for n in range(20_000))
     assert not isinstance(applied(many, parent), ParseFailed)

@@ -37,6 +37,8 @@ WRAPPED = {
     "json object with a fenced file": json.dumps({"answer": fence(FILE)}),
     "json in a fence": fence(json.dumps({"code": FILE}) + "\n", "json"),
     "json with raw line ends": '{"code": "' + FILE.replace('"', '\\"') + '"}',
+    "json with a list of files": json.dumps({"files": [{"path": "x.py", "text": FILE}, {"path": "y"}]}),
+    "code tag in the prose": f"The <code>plan</code>:\n<answer>\n{FILE}</answer>\n",
     "tool call": f"<tool_call>\n{json.dumps(CALL)}\n</tool_call>",
     "tool call with arguments as text": json.dumps({"name": "w", "arguments": json.dumps({"code": FILE})}),
     "tool call with parameters": "<function=write>\n<parameter=path>\nx.py\n</parameter>\n"
@@ -134,7 +136,7 @@ REFUSED = {
         "surrogate",
     ),
     "json with a NUL": (json.dumps({"code": FILE + "# \0"}), "U+0000"),
-    "empty tool call": ("<tool_call></tool_call>", "empty"),
+    "empty tool call": ("<tool_call></tool_call>", "no fenced code block"),
     "the line of a syntax error is shown": (
         fence(FILE + "x = = 1\n"),
         "(the line is 'x = = 1')",
@@ -152,7 +154,8 @@ def test_other_replies_are_refused_with_a_reason(text: str, expected: str) -> No
 
 UNITS = [
     "<think></think>", "[THINK]", "<|channel|>", "<|channel|>a<|message|>", "<|im_end|>", "<answer>",
-    "</answer>", "<parameter=code>", "<a>", "<a> ", "```</a>\n", "<a>```python\n", "```md\n",
+    "</answer>", "<code></code>", "<answer>{}</answer>", "<parameter=code>", "<a>", "<a> ", "```</a>\n", "<a>```python\n",
+    "```md\n",
     "````md\n```\n", "{", '{"code":', "/*", "'", '"\\', "&lt;", "\u202e", "\u00a0", "@@ -1 +1\n",
     "{.", "```py\nx\n", "◁think▷", "<think>\n```\n", "SOURCE = r'''\n",
     "```python\nSOURCE = '''\ndef plan(k):\n```\n",

@@ -24,7 +24,7 @@ LINES = st.one_of(st.sampled_from(MARKS), st.sampled_from(FILE.split("\n")), st.
 TEXTS = st.lists(LINES, max_size=40).map("\n".join)
 
 
-@settings(max_examples=400, deadline=2_000)
+@settings(max_examples=400, deadline=5_000)
 @given(TEXTS, st.none() | st.just(FILE) | TEXTS)
 def test_the_parser_never_raises_and_says_why(text: str, parent: str | None) -> None:
     parsed = parse_reply(text, parse_candidate, parent)
@@ -36,7 +36,7 @@ def test_the_parser_never_raises_and_says_why(text: str, parent: str | None) -> 
         assert parse_reply(fence(parsed.text, mark="`````"), parse_candidate) == parsed
 
 
-@settings(max_examples=200, deadline=2_000)
+@settings(max_examples=200, deadline=5_000)
 @given(TEXTS, TEXTS)
 def test_a_fenced_file_is_found_whatever_stands_before_it(prose: str, parent: str) -> None:
     # Quoted, so that no open fence of the prose swallows it.
@@ -78,7 +78,7 @@ CODE = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=2_000)
+@settings(max_examples=400, deadline=5_000)
 @given(st.lists(CODE, max_size=25), st.lists(CODE, max_size=25))
 def test_the_edits_that_make_the_child_make_the_child(before: list[str], after: list[str]) -> None:
     parent, child = ["first", *before], ["first", *after]
@@ -94,7 +94,7 @@ INDENTED = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=2_000)
+@settings(max_examples=200, deadline=5_000)
 @given(INDENTED, INDENTED, st.integers(0, 11), st.sampled_from(["  ", "\t", "   "]))
 def test_a_common_indentation_of_the_block_changes_nothing(
     before: list[tuple[str, int]], after: list[tuple[str, int]], cut: int, by: str
