@@ -17,6 +17,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from kforge.types import ParseFailed
 
@@ -26,7 +27,7 @@ _DIVIDE = re.compile(r"[ \t]*={5,9}[ \t]*$")
 _CLOSE = re.compile(r"[ \t]*>{5,9}[ \t]*REPLACE\b[^\n]{0,80}$", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 # Looked at when a search text differs by indentation only, or when the nearest lines are named.
-_MAX_LOOKALIKES = 16
+_MAX_LOOKALIKES = 8
 _MAX_SHOWN = 160
 
 
@@ -131,7 +132,7 @@ def _places(lines: Sequence[str], edit: Edit) -> list[_Place]:
             return [_Place(start, edit.replace) for start in starts]
     starts = _occurrences([*map(str.strip, lines)], [*map(str.strip, edit.search)], _MAX_LOOKALIKES)
     shifted = (_shifted(lines, edit, start) for start in starts)
-    return [place for place in shifted if place is not None]
+    return list(islice((place for place in shifted if place is not None), 2))
 
 
 def _occurrences(lines: Sequence[str], wanted: Sequence[str], limit: int) -> list[int]:

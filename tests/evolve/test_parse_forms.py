@@ -154,10 +154,9 @@ def test_other_replies_are_refused_with_a_reason(text: str, expected: str) -> No
 
 UNITS = [
     "<think></think>", "[THINK]", "<|channel|>", "<|channel|>a<|message|>", "<|im_end|>", "<answer>",
-    "</answer>", "<code></code>", "<answer>{}</answer>", "<parameter=code>", "<a>", "<a> ", "```</a>\n", "<a>```python\n",
-    "```md\n",
-    "````md\n```\n", "{", '{"code":', "/*", "'", '"\\', "&lt;", "\u202e", "\u00a0", "@@ -1 +1\n",
-    "{.", "```py\nx\n", "◁think▷", "<think>\n```\n", "SOURCE = r'''\n",
+    "</answer>", "<code></code>", "<answer>{}</answer>", "<parameter=code>", "<a>", "<a> ", "```</a>\n",
+    "<a>```python\n", "```md\n", "````md\n```\n", "{", '{"code":', "/*", "'", '"\\', "&lt;", "\u202e",
+    "\u00a0", "@@ -1 +1\n", "{.", "```py\nx\n", "◁think▷", "<think>\n```\n", "SOURCE = r'''\n",
     "```python\nSOURCE = '''\ndef plan(k):\n```\n",
 ]  # fmt: skip
 
