@@ -139,8 +139,9 @@ def test_dropped_connections(fault: Act) -> None:
     assert recovered(fault).spend == PAID
 
 
-def test_nobody_listens() -> None:
-    went = ask(f"http://127.0.0.1:{free_port()}/v1", patience=Patience(attempts=2))
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_nobody_listens(host: str) -> None:
+    went = ask(f"http://{host}:{free_port()}/v1", patience=Patience(attempts=2))
     assert isinstance(went.problem, InfraError)
     assert "Connection refused" in went.problem.message
 

@@ -49,7 +49,8 @@ def fault(
     refusal: Refusal, server: Server, now: datetime, longest_wait_s: float
 ) -> PassingError | KforgeError:
     """What to make of a refused request."""
-    said = f"{server.url} answered {refusal.status}: {server.shown(refusal.text) or 'no reason given'}"
+    reason = server.shown(refusal.text).rstrip(".") or "no reason given"
+    said = f"{server.url} answered {refusal.status}: {reason}"
     if refusal.codes & _SPENT or refusal.status == 402:
         return InfraError(
             f"The account behind {server.key_variable} has no credit left: {said}.",
