@@ -2,6 +2,7 @@
 PYTHON ?= python3
 # For a CPU build of torch: make evolve PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
+EVALS ?= 24
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 .PHONY: evolve test test-all lint wheel clean
 
 evolve: $(STAMP)
-	$(BIN)/kforge evolve --task kb/L2/17 --size small
+	$(BIN)/kforge evolve --task kb/L2/17 --size small --evals $(EVALS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"
@@ -32,5 +33,5 @@ clean:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kforge needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt --editable '.[sycl,cuda,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt --editable '.[sycl,cuda,postgres,browser,dev]'
 	touch $(STAMP)

@@ -198,8 +198,18 @@ def _new_name(store: Store, wanted: Settings) -> str:
 def _create(store: Store, wanted: Settings, name: str, clock: SystemClock) -> Run:
     return store.create_run(
         name=name, task_id=wanted.task, size=wanted.size, language=wanted.language, seed=wanted.seed,
-        config=to_dict(wanted), now=clock.now(),
+        config={**to_dict(wanted), **_versions()}, now=clock.now(),
     )  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    """What the run's figures depend on, for its report; no part of its settings."""
+    from importlib.metadata import version
+
+    from kforge import __version__
+    from kforge.eval.harness import harness_version
+
+    return {"kforge": __version__, "harness_version": harness_version(), "torch": version("torch")}
 
 
 def _merge(stored: Run, changes: Mapping[str, Any]) -> Settings:

@@ -9,6 +9,8 @@ from kforge.errors import UsageError
 from kforge.types import TaskDescription
 
 Role = Literal["system", "user", "assistant"]
+# Proposers whose runs say loudly that no model was asked.
+ASK_NO_MODEL = ("offline", "replay")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from kforge.evolve.accounts import accounts_of
 from kforge.evolve.archive import Archive
 from kforge.evolve.events import RunState
 from kforge.evolve.parse import ParseCandidate
-from kforge.evolve.proposer import signature
+from kforge.evolve.proposer import ASK_NO_MODEL, signature
 from kforge.evolve.resume import history_of
 from kforge.evolve.state import SearchState
 from kforge.evolve.summary import RunSummary, summarise
@@ -30,20 +30,28 @@ def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSumma
         search.note_decision(told.candidate.kind, told.candidate.parent)
         tell_again(search, told)
     stored = records.run.summary or {}
-    asked = [proposal.model for proposal in records.proposals if proposal.kind != "given"]
-    proposer, _ = signature(asked[-1] if asked else str(records.run.config.get("model", "unknown")))
+    proposer = _proposer(records)
     return summarise(
         search,
         history.spend,
         state=_state(records),
         proposer=proposer,
-        offline=proposer == "offline",
+        offline=proposer in ASK_NO_MODEL,
         unanswered=sum(proposal.state == "requested" for proposal in records.proposals),
         evals_budget=int(_number(records.run.config.get("evals"))),
         accounts=accounts_of(records),
         seconds=_number(stored.get("seconds")),
         device_idle_s=_number(stored.get("device_idle_s")),
     )
+
+
+def _proposer(records: RunRecords) -> str:
+    """Who was asked last; where nobody was, who would have been."""
+    asked = [proposal.model for proposal in records.proposals if proposal.kind != "given"]
+    config = records.run.config
+    named = config.get("models") or [config.get("model", "unknown")]
+    found = asked or [str(spec) for spec in named if spec] if isinstance(named, list) else asked
+    return signature(found[-1])[0] if found else "unknown"
 
 
 def _state(records: RunRecords) -> RunState:
