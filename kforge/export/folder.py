@@ -37,9 +37,9 @@ def checked_folder(out: Path, force: bool) -> Path:
     """
     folder = Path(os.path.abspath(out.expanduser()))
     name = folder.name
-    if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN:
-        better = re.sub(r"\W+", "_", name).strip("_") or "kernels"
-        better = f"{better}_kernels" if better in _TAKEN or not better.isidentifier() else better
+    if not _importable(name):
+        legal = re.sub(r"\W+", "_", name).strip("_")
+        better = out.with_name(legal if _importable(legal) else f"kernels_{legal}".rstrip("_"))
         raise UsageError(
             f"--out {out}: the folder is a Python package, and {name!r} cannot be its name.",
             f"use --out {better}",
@@ -60,6 +60,10 @@ def checked_folder(out: Path, force: bool) -> Path:
             f"{folder} cannot be made: {parent} is not a writable directory.", "choose another --out"
         )
     return folder
+
+
+def _importable(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
 
 
 def runtime_files(language: str) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from .runners import Unavailable
 MAX_DYNAMIC_SHARED, NONPORTABLE_CLUSTER = 8, 14
 COOPERATIVE, CLUSTER, PDL, CARVEOUT = 2, 4, 6, 14
 TENSOR_MAP_BYTES, TENSOR_MAP_ALIGN_BYTES = 128, 64
+_RELAXED, _NON_BLOCKING = 2, 1  # CUstreamCaptureMode, CUstream_flags
 MAP_TYPES: Mapping[str, int] = {
     "uint8": 0, "uint16": 1, "uint32": 2, "int32": 3, "uint64": 4, "int64": 5, "float16": 6, "float32": 7,
     "float64": 8, "bfloat16": 9, "float32_ftz": 10, "tfloat32": 11, "tfloat32_ftz": 12,
@@ -141,9 +142,30 @@ class Driver:
         """Copy device memory on a stream."""
         self.check(self._lib.cuMemcpyDtoDAsync_v2(to, source, size, stream), f"copying {size} bytes")
 
-    def upload(self, to: int, data: ctypes.Array[ctypes.c_char], size: int, stream: int) -> None:
-        """Copy ordinary host memory to the device on a stream; read on return, unless it is captured."""
-        self.check(self._lib.cuMemcpyHtoDAsync_v2(to, data, size, stream), f"uploading {size} bytes")
+    def upload(self, to: int, data: bytes, stream: int) -> None:
+        """Copy ordinary host memory to the device on a stream that is not captured; read on return."""
+        self.check(
+            self._lib.cuMemcpyHtoDAsync_v2(to, data, len(data), stream), f"uploading {len(data)} bytes"
+        )
+
+    def place_for_good(self, data: bytes) -> int:
+        """Device memory that holds these bytes until the process ends; also while a stream is captured.
+
+        A captured graph finds the same bytes at every replay, so they are no part of it.
+        """
+        mode, side, address = ctypes.c_int(_RELAXED), ctypes.c_void_p(), ctypes.c_uint64()
+        self.check(self._lib.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode)), "leaving the capture")
+        try:
+            self.check(
+                self._lib.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(len(data))), "allocating"
+            )
+            self.check(self._lib.cuStreamCreate(ctypes.byref(side), _NON_BLOCKING), "making a stream")
+            self.upload(address.value, data, side.value or 0)
+            self.check(self._lib.cuStreamSynchronize(side), f"uploading {len(data)} bytes")
+            self.check(self._lib.cuStreamDestroy_v2(side), "ending a stream")
+        finally:
+            self._lib.cuThreadExchangeStreamCaptureMode(ctypes.byref(mode))
+        return address.value
 
     def encode_map(self, place: int, described: Mapping[str, Any], address: int) -> None:
         """Write a tensor map to ``place``, host memory aligned to 64 bytes."""

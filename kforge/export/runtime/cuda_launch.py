@@ -26,8 +26,6 @@ from .cuda_driver import (
 from .memory import Memory
 from .scalars import scalar_bytes
 
-# What a captured CUDA graph reads at every replay has to stay for as long as the process.
-_captured: list[object] = []
 Refresh = Callable[[Memory, int], None]
 
 
@@ -187,13 +185,15 @@ class CudaLaunch:
         def write(memory: Memory, stream: int) -> None:
             for writer in writers:
                 writer(memory, stream)
-            made = torch.empty(size, dtype=torch.uint8, device=self._device)
-            data = ctypes.create_string_buffer(ctypes.string_at(host, size), size)
+            data = ctypes.string_at(host, size)
             if torch.cuda.is_current_stream_capturing():
-                _captured.append(data)
-            self._driver.upload(made.data_ptr(), data, size, stream)
-            memory.keep(made)
-            ctypes.c_uint64.from_address(place).value = made.data_ptr()
+                address = self._driver.place_for_good(data)
+            else:
+                made = torch.empty(size, dtype=torch.uint8, device=self._device)
+                self._driver.upload(made.data_ptr(), data, stream)
+                memory.keep(made)
+                address = made.data_ptr()
+            ctypes.c_uint64.from_address(place).value = address
 
         self._refresh.append(write)
         return place

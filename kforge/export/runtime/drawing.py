@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from . import model_new, reference
 from .contents import HERE, plans, provenance
-from .runners import DEVICE_KIND
+from .runners import device_kind
 
 
 def device() -> torch.device | None:
     """The device of the kernels; None where this machine has none."""
-    if DEVICE_KIND == "cpu":
+    if device_kind() == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else None
 
@@ -59,6 +59,18 @@ def inputs(workload: int, where: torch.device) -> list[Any]:
     return [value.to(where) if isinstance(value, Tensor) else value for value in drawn]
 
 
+def spread(workload: int, values: list[Any]) -> list[Any]:
+    """The same arguments with real numbers of both signs: a task that draws from 0 to 1 hides much."""
+    found = []
+    for described, value in zip(plans()["workloads"][workload]["inputs"], values, strict=True):
+        if isinstance(value, Tensor) and value.is_floating_point() and described["kind"] == "real":
+            drawn = torch.empty_like(value).copy_(torch.randn(value.shape, device=value.device) * 2.0)
+            found.append(drawn)
+        else:
+            found.append(value)
+    return found
+
+
 @contextlib.contextmanager
 def own_precision() -> Iterator[None]:
     """The switches of torch under which the kernels were measured, for library operators and eager torch."""
@@ -76,4 +88,4 @@ def baseline_autocast() -> contextlib.AbstractContextManager[object]:
     """Around eager torch when it is timed beside kernels of half precision."""
     kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
     kind = kinds.get(provenance()["precision"])
-    return torch.autocast(DEVICE_KIND, kind) if kind is not None else contextlib.nullcontext()
+    return torch.autocast(device_kind(), kind) if kind is not None else contextlib.nullcontext()

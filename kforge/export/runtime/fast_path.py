@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .contents import plans
 from .guard import Reason, Workload, mode_matters, other_init
-from .runners import DEVICE_KIND, runner_for
+from .runners import device_kind, runner_for
 
 Eager = Callable[..., Any]
 
@@ -80,11 +80,11 @@ class FastPath:
             return values
         found: Any = self._refused
         for number in self._numbers:
-            given = _workloads()[number].match(model, values, DEVICE_KIND)
+            given = _workloads()[number].match(model, values, device_kind())
             if isinstance(given, Reason):
                 found = given
                 continue
-            device = given[0].device if given else torch.device(DEVICE_KIND, 0)
+            device = given[0].device if given else torch.device(device_kind(), 0)
             runner = runner_for(device)
             return runner if isinstance(runner, Reason) else (runner, number, given)
         return found
@@ -100,7 +100,7 @@ class FastPath:
                 "torch.no_grad() or torch.inference_mode(), or call model.requires_grad_(False)"
             )
             return Reason("gradients", text)
-        if torch.is_autocast_enabled(DEVICE_KIND):
+        if torch.is_autocast_enabled(device_kind()):
             return Reason("autocast", "autocast is enabled; the kernels compute in the types they were given")
         for module, training in self._modes:
             if module.training is not training:

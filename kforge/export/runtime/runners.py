@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -11,7 +12,11 @@ from torch import Tensor
 from .contents import provenance
 from .guard import Reason
 
-DEVICE_KIND = {"cuda": "cuda", "sycl": "cpu"}[provenance()["language"]]
+
+@cache
+def device_kind() -> str:
+    """The kind of torch device whose tensors the kernels take."""
+    return {"cuda": "cuda", "sycl": "cpu"}[provenance()["language"]]
 
 
 class Unavailable(Exception):

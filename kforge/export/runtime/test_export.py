@@ -33,16 +33,15 @@ else:
 
 # Of a value's own size and of its tensor's, together: far above rounding, far below a wrong formula.
 TOLERANCE = {"ieee": 1e-3, "tf32": 1e-2, "fp16": 1e-2, "bf16": 4e-2}
-DRAWS = 2
 
 
 def test_it_agrees_with_the_eager_model() -> None:
-    """Random inputs and weights, against the eager model in fp64."""
+    """Random weights, the task's inputs and ones of both signs, against the eager model in fp64."""
     where = needs_device()
     for number in range(len(plans()["workloads"])):
-        for _ in range(DRAWS):
+        for draw in (lambda n, values: values, drawing.spread):
             eager, new = drawing.pair(number, where)
-            values = drawing.inputs(number, where)
+            values = draw(number, drawing.inputs(number, where))
             with torch.no_grad(), drawing.own_precision():
                 got = outputs(new(*values))
                 want = outputs(exact(eager, values))
