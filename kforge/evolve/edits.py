@@ -207,7 +207,8 @@ def _likely_offset(lines: Sequence[str], search: Sequence[str]) -> int | None:
         # A lone brace stands everywhere and says nothing.
         if len(line.strip()) > 3:
             votes.update(at - number for at in places.get(line.strip(), ()))
-    return max(votes, key=lambda offset: (votes[offset], -offset)) if votes else None
+    # Of equals the one that an earlier line of the search stands for.
+    return max(votes, key=votes.__getitem__) if votes else None
 
 
 def _most_alike(lines: Sequence[str], search: Sequence[str]) -> str:

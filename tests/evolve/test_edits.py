@@ -106,6 +106,10 @@ BAD = {
         edit("void f() {\n  int a = 1;\n  int b = 7;\n  g(a);\n", ""),
         "line 3 of it is '  int b = 7;', where the parent has '  int b = 2;' at line 7",
     ),
+    "a line of the parent is written as two": (
+        edit("  int a = 1;\n  int\n  b = 2;\n  g(a);\n", ""),
+        "line 2 of it is '  int', where the parent has '  int b = 2;' at line 7",
+    ),
     "uneven indentation": (
         edit("    if True:\n            k.launch('f', (1,), (1,), [y])\n", ""),
         "where the parent has \"        k.launch('f', (1,), (1,), [y])\" at line 21",
