@@ -23,9 +23,9 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerF
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from answers import random_answer
 
-VOCABULARY = 2048
-WINDOW = 96
-PROMPT_TOKENS = 120  # more than the window, so that the model learns where a prompt is cut off
+VOCABULARY = 1536
+WINDOW = 192  # as far as a plan must look back to see how its kernel is called
+PROMPT_TOKENS = 200  # more than the window, so that the model learns where a prompt is cut off
 LONGEST = 32_768
 BATCH = 4
 RATE = 3e-3
