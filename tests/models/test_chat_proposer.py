@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -18,7 +19,7 @@ from kforge.evolve.models.sampling import Sampling
 from kforge.evolve.models.servers import Keys, openai_server, vllm_server
 from kforge.evolve.models.specs import make_proposer
 from kforge.evolve.proposer import ProposalRequest, Proposer, Reply
-from tests.models.asking import KEY, MESSAGES, PROMPT_TOKENS, QUICK, FixedClock, client_for, server_at
+from tests.models.asking import HASTY, KEY, MESSAGES, PROMPT_TOKENS, QUICK, FixedClock, client_for, server_at
 from tests.models.fault_server import (
     Act,
     counted,
@@ -174,10 +175,14 @@ def test_a_key_that_is_not_accepted(status: int) -> None:
     [(hang, "timed out|no answer|nothing came"), (drop, "."), (error(503, "loading"), "loading")],
 )
 def test_a_server_that_does_not_answer(act: Act, words: str) -> None:
-    with serving(always=act) as server, pytest.raises(InfraError, match=words) as caught:
-        with_proposer(proposer(server.url, kind="vllm"), ChatProposer.prepare)
-    assert server.url in caught.value.message
-    assert caught.value.next_step == f"curl {server.url}/models; start it: vllm serve m"
+    patience = HASTY if act is hang else QUICK
+    with serving(always=act) as server:
+        client = client_for(server_at(server.url, "vllm"), Sampling(patience=patience))
+        problem = prepared(ChatProposer(client, PRICES))
+    assert type(problem) is InfraError
+    assert re.search(words, problem.message)
+    assert server.url in problem.message
+    assert problem.next_step == f"curl {server.url}/models; start it: vllm serve m"
     assert len(server.seen) == 1
 
 

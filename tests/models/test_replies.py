@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kforge.errors import InfraError, UsageError
 from kforge.evolve.models.chat import Bill
-from kforge.evolve.models.sampling import Sampling
+from kforge.evolve.models.sampling import Patience, Sampling
 from kforge.evolve.models.wire import Assembly, ServerSaidError, Spend, UnreadableError, split_thoughts
 from tests.models.asking import MESSAGES, PROMPT_TOKENS, QUICK, ask, ask_often, client_for, server_at
 from tests.models.fault_server import (
@@ -172,7 +172,7 @@ def test_a_cancelled_call_is_on_the_bill() -> None:
     async def run(url: str) -> Spend:
         client, bill = client_for(server_at(url)), Bill()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
+            async with asyncio.timeout(1.0):
                 await client.sample(MESSAGES, 1, 7, 10, bill)
         await client.close()
         return bill.spend
@@ -278,9 +278,9 @@ def test_reasoning_of_another_shape_is_passed_over() -> None:
 
 
 def test_whole_replies_may_take_as_long_as_the_deadline() -> None:
-    at_once = slowly(reply(whole("ok", counts=usage(10, 5))), 0.6)
+    at_once = slowly(reply(whole("ok", counts=usage(10, 5))), 0.8)
     with serving(error(400, "no stream_options"), at_once) as server:
-        went = ask(server)
+        went = ask(server, patience=Patience(silence_s=0.5, deadline_s=20))
     assert (went.contents, went.waits) == (["ok"], [])
 
 

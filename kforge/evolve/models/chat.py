@@ -142,8 +142,9 @@ class ChatClient:
     async def _list(self) -> bytes:
         import httpx2
 
+        client = self._client  # its package takes a while to import: that is not the server's time
         async with asyncio.timeout(self._patience.connect_s):
-            response = await self._client.get("/models", cast_to=httpx2.Response)
+            response = await client.get("/models", cast_to=httpx2.Response)
             return await response.aread()
 
     def _unreachable(self, trouble: str) -> InfraError:
