@@ -10,7 +10,7 @@ from kforge.evolve.selection import Decision, decide
 from kforge.evolve.state import Candidate, SearchState
 from kforge.types import ParseFailed
 
-SEARCH_MARK = "<<<<<<< "
+SEARCH_MARK = "<<<<<"
 
 
 def next_proposal(run: RunContext, search: SearchState, ordinal: int) -> Asked:
