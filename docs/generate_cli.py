@@ -33,6 +33,8 @@ one JSON document, after a failure `{"error": {"code", "message", "next"}}`.
 | `KFORGE_HOME` | your tasks and the default store; else `$XDG_DATA_HOME/kforge` or `~/.local/share/kforge` |
 | `KFORGE_CACHE` | builds, safe to delete; else `$XDG_CACHE_HOME/kforge` or `~/.cache/kforge` |
 | `KFORGE_STORE` | URL of the default store; else `kforge.sqlite` in the data directory |
+| `OPENAI_API_KEY`, `OPENAI_BASE_URL` | key and address for `--model openai:...` ([models.md](models.md)) |
+| `VLLM_API_KEY` | key for `--model vllm:...`, if the server wants one |
 | `KFORGE_DEBUG` | `1` shows the traceback of a bug in kforge |
 """
 

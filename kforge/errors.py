@@ -67,3 +67,7 @@ class InfraError(KforgeError):
 
     code = "infra"
     exit_code = 3
+
+
+class NoMoreReplies(InfraError):
+    """A model cannot answer, and asking it again is no use: credit spent, recording at its end (exit 3)."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from kforge.evolve.summary import RunSummary
 
 
+_KEYS: dict[str, str] = {}
+
+
 class Watcher(Protocol):
     """Whoever is told of every step; must return at once."""
 
@@ -231,13 +234,20 @@ def proposer_of(settings: Settings, clock: Clock, prices: Path | None) -> Propos
     """
     from kforge.evolve.models.prices import PriceTable
     from kforge.evolve.models.sampling import Sampling
+    from kforge.evolve.models.servers import KEY_VARIABLES
     from kforge.evolve.models.specs import make_proposer
 
     own = places().prices
+    # A process may search twice; what the first search took out of its environment serves the second.
+    _KEYS.update({name: os.environ.pop(name) for name in KEY_VARIABLES.values() if name in os.environ})
     table = PriceTable.load(prices if prices is not None else own if own.exists() else None)
     sampling = Sampling(temperature=settings.temperature)
     proposer = make_proposer(
-        settings.models, clock=clock, environment=os.environ, prices=table, sampling=sampling
+        settings.models,
+        clock=clock,
+        environment={**os.environ, **_KEYS},
+        prices=table,
+        sampling=sampling,
     )
     if settings.usd is not None and proposer.unpriced:
         raise UsageError(

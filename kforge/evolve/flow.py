@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from kforge.data.records import Reply as StoredReply
-from kforge.errors import InfraError
+from kforge.errors import InfraError, NoMoreReplies
 from kforge.evolve.context import RunContext
 from kforge.evolve.events import CandidateBuilt, InfraRetried, ProposalSent, ReplyReceived
 from kforge.evolve.parse import parse_reply, storable
@@ -128,7 +128,7 @@ class Flow:
             The outcome; or the open request, to be given here again, while it has no answer.
 
         Raises:
-            InfraError: proposer or pool failed too often.
+            InfraError: proposer or pool failed too often, or there are no more replies.
         """
         answer = self._take_given(asked) if asked.decision.kind == "given" else await self._propose(asked)
         return answer if isinstance(answer, Asked) else await self.evaluate(answer)
@@ -197,6 +197,9 @@ class Flow:
                     answer = await run.proposer.propose(request)
             except TimeoutError:
                 reason = f"no reply within {run.config.proposal_deadline_s:g} s"
+            except NoMoreReplies:
+                run.store.abandon_proposal(proposal_id, run.clock.now())
+                raise
             except InfraError as error:
                 if run.proposer.keeps_requests:
                     raise  # the request stays open; nothing that was asked for is given up

@@ -398,4 +398,4 @@ class _Session:
             return second
         if not isinstance(error, InfraError) or self._run.resume_command in error.next_step:
             return error
-        return InfraError(error.message, f"{error.next_step}; then {self._run.resume_command}")
+        return type(error)(error.message, f"{error.next_step}; then {self._run.resume_command}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kforge.data.store import Store
-from kforge.errors import InfraError, UsageError
+from kforge.errors import InfraError, NoMoreReplies, UsageError
 from kforge.evolve.budget import Limits
 from kforge.evolve.context import LoopConfig
 from kforge.evolve.events import (
@@ -210,6 +210,19 @@ def test_a_dead_proposer_stops_the_run(store: Store) -> None:
     with pytest.raises(InfraError, match="connection refused") as caught:
         run_session(store, config(1), WorldPool(), UnreachableProposer(4, False))
     assert "--resume r1" in caught.value.next_step
+
+
+def test_a_proposer_without_more_replies_is_asked_once(store: Store) -> None:
+    class Broke(ScriptProposer):
+        async def propose(self, request: ProposalRequest) -> Reply:
+            self.requests.append(request)
+            raise NoMoreReplies("no credit left", "add credit")
+
+    proposer = Broke()
+    with pytest.raises(NoMoreReplies, match="no credit left") as caught:
+        run_session(store, config(1, in_flight=1), WorldPool(), proposer)
+    assert "add credit; then kforge evolve --resume r1" in caught.value.next_step
+    assert len(proposer.requests) == 1
 
 
 def test_an_unsupported_task_is_refused_before_anything_is_asked(store: Store) -> None:

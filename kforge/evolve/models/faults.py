@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from kforge.errors import InfraError, KforgeError, MissingPrerequisite, UsageError
+from kforge.errors import InfraError, KforgeError, MissingPrerequisite, NoMoreReplies, UsageError
 from kforge.evolve.models.servers import Server
 
 _PASSING = frozenset({408, 409, 429})
@@ -52,7 +52,7 @@ def fault(
     reason = server.shown(refusal.text).rstrip(".") or "no reason given"
     said = f"{server.url} answered {refusal.status}: {reason}"
     if refusal.codes & _SPENT or refusal.status == 402:
-        return InfraError(
+        return NoMoreReplies(
             f"The account behind {server.key_variable} has no credit left: {said}.",
             f"add credit or take another key: export {server.key_variable}=..., then resume the run",
         )
@@ -65,10 +65,10 @@ def _passing(
     refusal: Refusal, server: Server, said: str, now: datetime, longest_wait_s: float
 ) -> PassingError | InfraError:
     if refusal.headers.get("x-should-retry") == "false":
-        return InfraError(f"{said}; it says that trying again is no use.", f"curl {server.url}/models")
+        return NoMoreReplies(f"{said}; it says that trying again is no use.", f"curl {server.url}/models")
     wait_s = retry_after_s(refusal.headers, now)
     if wait_s is not None and wait_s > longest_wait_s:
-        return InfraError(
+        return NoMoreReplies(
             f"{said}; it asks to wait {wait_s:.0f} s, kforge waits {longest_wait_s:g} s at most.",
             f"resume the run in {math.ceil(wait_s / 60)} minutes",
         )

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from kforge.codec import from_json, to_json
 from kforge.data.records import Proposal, RunRecords
-from kforge.errors import InfraError, UsageError
+from kforge.errors import NoMoreReplies, UsageError
 from kforge.evolve.proposer import FreeOfCharge, Message, ProposalRequest, Reply, signature
 from kforge.types import TaskDescription
 
@@ -94,18 +94,18 @@ class ReplayProposer(FreeOfCharge):
         """The recorded reply, with what it cost when it was recorded.
 
         Raises:
-            InfraError: there is none, or it answers another prompt.
+            NoMoreReplies: there is none, or it answers another prompt.
         """
         found = self._replies.get(request.ordinal)
         if found is None:
-            raise InfraError(
+            raise NoMoreReplies(
                 f"{self._file} has no reply for proposal {request.ordinal};"
                 f" it has {len(self._replies)}, the highest for {max(self._replies)}.",
                 "make fewer evaluations (--evals), or record a longer run",
             )
         asked = prompt_sha256(request.messages)
         if found.prompt_sha256 not in (None, asked):
-            raise InfraError(
+            raise NoMoreReplies(
                 f"{self._file} was recorded with other prompts: proposal {request.ordinal} has prompt"
                 f" {asked[:12]}, the recording {str(found.prompt_sha256)[:12]}.",
                 "repeat task, size, device, seed and version of the recorded run; leave prompt_sha256 out of"
