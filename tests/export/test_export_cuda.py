@@ -15,8 +15,6 @@ from tests.eval.cuda_code import H100
 from tests.export.exporting import CANDIDATES, export_text, in_plain_process
 
 pytestmark = pytest.mark.cuda
-# Without the stand-ins that device code gets.
-HEADERS = [folder for folder in toolkit().include if "nvrtc_headers" not in folder]
 
 USES = """
 found = {}
@@ -60,6 +58,11 @@ def test_it_is_built_and_runs_eager_on_cpu_tensors_with_one_warning(cache: Path,
         assert found["counts"] == {"kernels": 0, "eager": 2}
 
 
+def headers() -> list[str]:
+    """Folders of the toolkit's headers, without the stand-ins that device code gets."""
+    return [folder for folder in toolkit().include if "nvrtc_headers" not in folder]
+
+
 def test_structures_and_numbers_are_those_of_the_header(tmp_path: Path) -> None:
     """The driver is called through ctypes: cuda.h says what its structures look like."""
     config, attribute = cuda_driver.LaunchConfig, cuda_driver.Attribute
@@ -98,7 +101,7 @@ def test_structures_and_numbers_are_those_of_the_header(tmp_path: Path) -> None:
     )
     source = tmp_path / "check.cpp"
     source.write_text(text)
-    folders = [f"-I{folder}" for folder in HEADERS]
+    folders = [f"-I{folder}" for folder in headers()]
     done = subprocess.run(
         ["g++", "-std=c++17", "-fsyntax-only", *folders, str(source)],
         capture_output=True, text=True, check=False,
@@ -111,6 +114,6 @@ def test_every_driver_call_is_one_that_the_header_declares() -> None:
     text = Path(cuda_driver.__file__).read_text()
     used = set(re.findall(r"_lib\.(cu\w+)", text))
     assert len(used) > 15
-    header = next(p for f in HEADERS if (p := Path(f) / "cuda.h").exists()).read_text()
+    header = next(p for f in headers() if (p := Path(f) / "cuda.h").exists()).read_text()
     for name in used:
         assert re.search(rf"CUDAAPI {name.removesuffix('_v2')}\(", header), name

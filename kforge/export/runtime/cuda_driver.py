@@ -14,7 +14,7 @@ from .runners import Unavailable
 
 MAX_DYNAMIC_SHARED, NONPORTABLE_CLUSTER = 8, 14
 COOPERATIVE, CLUSTER, PDL, CARVEOUT = 2, 4, 6, 14
-TENSOR_MAP_BYTES, TENSOR_MAP_ALIGN_BYTES = 128, 64
+TENSOR_MAP_BYTES, TENSOR_MAP_ALIGN_BYTES = 128, 128
 _RELAXED, _NON_BLOCKING = 2, 1  # CUstreamCaptureMode, CUstream_flags
 MAP_TYPES: Mapping[str, int] = {
     "uint8": 0, "uint16": 1, "uint32": 2, "int32": 3, "uint64": 4, "int64": 5, "float16": 6, "float32": 7,
@@ -168,7 +168,7 @@ class Driver:
         return address.value
 
     def encode_map(self, place: int, described: Mapping[str, Any], address: int) -> None:
-        """Write a tensor map to ``place``, host memory aligned to 64 bytes."""
+        """Write a tensor map to ``place``, host memory aligned as the header says."""
         dims = _words(ctypes.c_uint64, described["dims"])
         strides = _words(ctypes.c_uint64, described["strides_bytes"])
         steps = _words(ctypes.c_uint32, described["element_strides"])
