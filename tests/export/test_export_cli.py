@@ -46,13 +46,22 @@ def test_what_cannot_be_exported_is_said_with_what_to_do(
     assert not (kforge.cwd / "home").exists()
 
 
+no_card = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+
+
 @pytest.mark.cuda
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_without_a_card_nothing_is_written_unless_nothing_is_to_be_verified(kforge: Terminal) -> None:
+@no_card
+def test_what_cannot_be_verified_is_not_written(kforge: Terminal) -> None:
     done = kforge("export", "relu_cuda.py", "--out", "home", *TASK)
     assert done.code == 3
     assert "--no-verify" in done.err
     assert not (kforge.cwd / "home").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.cuda
+@no_card
+def test_without_a_card_it_is_built_and_says_that_nothing_ran(kforge: Terminal) -> None:
     done = kforge("export", "relu_cuda.py", "--out", "home", "--no-verify", *TASK)
     assert done.code == 0, done
     assert "NOT VERIFIED" in done.out
@@ -65,7 +74,7 @@ def test_without_a_card_nothing_is_written_unless_nothing_is_to_be_verified(kfor
 @pytest.mark.sycl
 def test_a_search_and_what_it_found_goes_home(kforge: Terminal) -> None:
     found = kforge(
-        "evolve", "--task", "kb/L2/17", "--size", "small", "--run", "demo", "--evals", "4", "--json"
+        "evolve", "--task", "kb/L2/17", "--size", "small", "--run", "demo", "--evals", "2", "--json"
     )
     assert found.code == 0, found
     done = kforge("export", "demo", "--out", "home", "--json")
@@ -81,8 +90,7 @@ def test_a_search_and_what_it_found_goes_home(kforge: Terminal) -> None:
     named = kforge("export", "demo", "--candidate", number, "--out", "home", "--force", "--no-verify")
     assert named.code == 0, named
     assert f"candidate {number} of run demo" in named.out
-    for asked, said in (("99", "no candidate 99"),):
-        refused = kforge("export", "demo", "--candidate", asked, "--out", "other", "--json")
-        assert said in refused.error["message"]
+    refused = kforge("export", "demo", "--candidate", "99", "--out", "other", "--json")
+    assert "no candidate 99" in refused.error["message"]
     wrong = kforge("export", "demo", "--size", "full", "--out", "other", "--json")
     assert "--size" in wrong.error["message"]
