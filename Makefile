@@ -3,6 +3,8 @@ PYTHON ?= python3
 # For a CPU build of torch: make evolve PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
 EVALS ?= 24
+# Tests that measure on the device share one process and never run beside each other (tests/conftest.py).
+JOBS ?= -n 2 --dist loadgroup
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -13,7 +15,7 @@ evolve: $(STAMP)
 	$(BIN)/kforge evolve --task kb/L2/17 --size small --evals $(EVALS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(JOBS)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for every test that wants one."""
+"""Which tests may run side by side, and a real PostgreSQL server for every test that wants one."""
 
 from __future__ import annotations
 
@@ -42,6 +42,13 @@ def _run(command: list[str], cwd: Path) -> None:
             _as_server_user(command), cwd=cwd, stdout=log, stderr=log, timeout=60, check=False
         )
     assert done.returncode == 0, (cwd / "commands.log").read_text()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under xdist, whatever measures on a device stays in one process: times taken side by side are noise."""
+    for item in items:
+        if item.get_closest_marker("sycl") is not None:
+            item.add_marker(pytest.mark.xdist_group("device"))
 
 
 @pytest.fixture(scope="session")

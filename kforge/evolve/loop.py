@@ -129,9 +129,9 @@ class _Session:
 
     async def run_to_end(self, history: History) -> RunSummary:
         """Restore, search, store the end; whatever happens, nothing of the session runs on."""
-        store, run = self._run.store, self._run
+        run = self._run
         try:
-            store.set_run_state(run.run_id, "running", None, run.clock.now())
+            run.store.set_run_state(run.run_id, "running", None, run.clock.now())
             self._restore(history)
             await self._drive()
         except KforgeError as error:

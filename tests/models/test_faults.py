@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from kforge.errors import InfraError, MissingPrerequisite, UsageError
+from kforge.errors import InfraError, MissingPrerequisite, NoMoreReplies, UsageError
 from kforge.evolve.models.sampling import Patience
 from kforge.evolve.models.wire import Spend
 from tests.models.asking import HASTY, KEY, PROMPT_TOKENS, QUICK, Went, ask, everything_said
@@ -106,7 +106,7 @@ def test_a_server_that_says_so_is_not_asked_again() -> None:
     [
         (400, UsageError, "does not take the request"),
         (401, MissingPrerequisite, "not accepted"),
-        (402, InfraError, "no credit left"),
+        (402, NoMoreReplies, "no credit left"),
         (403, MissingPrerequisite, "not accepted"),
         (404, UsageError, "is not there"),
         (422, UsageError, "does not take the request"),
@@ -199,8 +199,8 @@ def test_an_error_event_is_asked_again(code: object) -> None:
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
-        ({"code": "insufficient_quota"}, InfraError),
-        ({"code": 429, "type": "insufficient_quota"}, InfraError),
+        ({"code": "insufficient_quota"}, NoMoreReplies),
+        ({"code": 429, "type": "insufficient_quota"}, NoMoreReplies),
         ({"code": 401}, MissingPrerequisite),
         ({"code": "404"}, UsageError),
     ],
