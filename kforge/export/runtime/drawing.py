@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,14 +75,21 @@ def spread(workload: int, values: list[Any]) -> list[Any]:
 @contextlib.contextmanager
 def own_precision() -> Iterator[None]:
     """The switches of torch under which the kernels were measured, for library operators and eager torch."""
-    precision = provenance()["precision"]
-    tf32 = precision != "ieee"
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    tf32 = provenance()["precision"] != "ieee"
+    before = _switch_tf32(tf32, tf32)
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        _switch_tf32(*before)
+
+
+def _switch_tf32(matmul: bool, cudnn: bool) -> tuple[bool, bool]:
+    """Set both switches; what they were before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # newer torch has other names for these two
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+    return before
 
 
 def baseline_autocast() -> contextlib.AbstractContextManager[object]:
