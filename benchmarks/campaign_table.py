@@ -19,7 +19,7 @@ from kforge.data.records import RunRecords
 from kforge.data.store import Store
 from kforge.errors import KforgeError, UsageError
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.cells import cell_name
+from kforge.search.cells import cell_name
 from kforge.types import CandidateSource, Outcome, Passed
 
 # Views copy nothing and are no library operators.

@@ -15,7 +15,7 @@ from typing import Self, TextIO
 from kforge.clock import Clock
 from kforge.codec import to_dict
 from kforge.errors import UsageError
-from kforge.evolve.events import Event
+from kforge.search.events import Event
 
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO, assert_never
 
-from kforge.evolve.cells import COMPUTE_LEVELS, MEMORY_LEVELS, PARALLELISM_LEVELS, cell_name
+from kforge.search.cells import COMPUTE_LEVELS, MEMORY_LEVELS, PARALLELISM_LEVELS, cell_name
 from kforge.types import (
     BuildFailed,
     Built,
@@ -28,8 +28,8 @@ from kforge.types import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kforge.evolve.accounts import Account
-    from kforge.evolve.summary import BestCandidate, Elite, RunSummary
+    from kforge.search.accounts import Account
+    from kforge.search.summary import BestCandidate, Elite, RunSummary
 
 # What is said, loudly, of a proposer that asks no model.
 NO_MODEL = {

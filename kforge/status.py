@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from kforge.clock import Clock
-from kforge.evolve.events import (
+from kforge.render import console, no_model_label, outcome_line
+from kforge.search.events import (
     AnswerAwaited,
     BudgetWarning,
     CandidateEvaluated,
@@ -18,7 +19,6 @@ from kforge.evolve.events import (
     RunStarted,
     StopRequested,
 )
-from kforge.render import console, no_model_label, outcome_line
 from kforge.types import InfraFailed, Passed
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kforge.errors import MissingPrerequisite, UsageError
-from kforge.evolve.context import Given
+from kforge.search.context import Given
 from kforge.types import Language, ParseFailed
 
 MAX_READ_BYTES = 2 << 20

@@ -12,7 +12,7 @@ from kforge.api.settings import Settings, Wanted, plan_run
 from kforge.clock import SystemClock
 from kforge.config import places
 from kforge.errors import KforgeError
-from kforge.evolve.proposer import Proposer, Quote
+from kforge.search.proposer import Proposer, Quote
 from kforge.types import DeviceInfo
 
 
@@ -80,11 +80,11 @@ def price_run(
 
 
 def _priced(settings: Settings, prices: Path | None) -> RunPlan:
-    from kforge.evolve.archive import Archive
-    from kforge.evolve.prompts import CHARS_PER_TOKEN, parts_of, render_prompt
-    from kforge.evolve.proposer import ProposalRequest, require_support
-    from kforge.evolve.selection import decide
-    from kforge.evolve.state import SearchState
+    from kforge.search.archive import Archive
+    from kforge.search.prompts import CHARS_PER_TOKEN, parts_of, render_prompt
+    from kforge.search.proposer import ProposalRequest, require_support
+    from kforge.search.selection import decide
+    from kforge.search.state import SearchState
     from kforge.workers.local import describe_task
 
     config = loop_config(settings)

@@ -18,11 +18,11 @@ from kforge.errors import UsageError
 if TYPE_CHECKING:
     from kforge.api.settings import PlannedRun, Settings
     from kforge.clock import Clock
-    from kforge.evolve.context import LoopConfig
-    from kforge.evolve.events import Event
-    from kforge.evolve.proposer import Proposer
-    from kforge.evolve.stop import StopSignal
-    from kforge.evolve.summary import RunSummary
+    from kforge.search.context import LoopConfig
+    from kforge.search.events import Event
+    from kforge.search.proposer import Proposer
+    from kforge.search.stop import StopSignal
+    from kforge.search.summary import RunSummary
 
 
 _KEYS: dict[str, str] = {}
@@ -160,9 +160,9 @@ async def drive(
     from kforge.api.choices import checked_language
     from kforge.clock import SystemClock
     from kforge.eval.candidate import parse_candidate
-    from kforge.evolve.loop import evolve as run_loop
-    from kforge.evolve.proposer import require_support
-    from kforge.evolve.stop import StopSignal
+    from kforge.search.loop import evolve as run_loop
+    from kforge.search.proposer import require_support
+    from kforge.search.stop import StopSignal
     from kforge.workers.hardware import choose_device
     from kforge.workers.local import LocalPool
 
@@ -211,8 +211,8 @@ def loop_config(settings: Settings) -> LoopConfig:
     """
     from kforge.api.choices import checked_track
     from kforge.eval.harness import harness_version
-    from kforge.evolve.budget import Limits
-    from kforge.evolve.context import LoopConfig
+    from kforge.search.budget import Limits
+    from kforge.search.context import LoopConfig
 
     return LoopConfig(
         evals=settings.evals, seed=settings.seed, harness_version=harness_version(),
@@ -232,10 +232,10 @@ def proposer_of(settings: Settings, clock: Clock, prices: Path | None) -> Propos
         UsageError: a spec is malformed, the price table is, or a limit in dollars meets an unknown price.
         MissingPrerequisite: something that a spec needs is missing.
     """
-    from kforge.evolve.models.prices import PriceTable
-    from kforge.evolve.models.sampling import Sampling
-    from kforge.evolve.models.servers import KEY_VARIABLES
-    from kforge.evolve.models.specs import make_proposer
+    from kforge.search.models.prices import PriceTable
+    from kforge.search.models.sampling import Sampling
+    from kforge.search.models.servers import KEY_VARIABLES
+    from kforge.search.models.specs import make_proposer
 
     own = places().prices
     # A process may search twice; what the first search took out of its environment serves the second.

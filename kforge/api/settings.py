@@ -13,7 +13,7 @@ from kforge.clock import SystemClock
 from kforge.codec import from_json, to_dict
 from kforge.config import DEFAULTS
 from kforge.errors import UsageError
-from kforge.evolve.context import Given
+from kforge.search.context import Given
 
 if TYPE_CHECKING:
     from kforge.data.lease import Lease
@@ -129,7 +129,7 @@ def requested_settings(typed: frozenset[str], *, task: str | None, **options: An
     Raises:
         UsageError: the task is unknown, or a number is out of every range.
     """
-    from kforge.evolve.models.specs import lasting
+    from kforge.search.models.specs import lasting
 
     for name in ("seed", "evals", "max_reply_tokens"):
         if abs(options[name]) >= LARGEST:

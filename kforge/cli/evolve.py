@@ -20,7 +20,7 @@ from kforge.config import DEFAULTS
 if TYPE_CHECKING:
     from kforge.api.search import Watch, Watcher
     from kforge.api.settings import PlannedRun
-    from kforge.evolve.summary import RunSummary
+    from kforge.search.summary import RunSummary
 
 
 def evolve(  # noqa: PLR0917 - typer reads the options from the signature

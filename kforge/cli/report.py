@@ -12,7 +12,7 @@ from kforge.cli.output import print_json
 
 if TYPE_CHECKING:
     from kforge.data.records import RunRecords
-    from kforge.evolve.summary import RunSummary
+    from kforge.search.summary import RunSummary
 
 runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -81,7 +81,7 @@ def replies(
 ) -> None:
     """Write the replies of a run to a file that --model replay:FILE answers from."""
     from kforge.data.store import Store
-    from kforge.evolve.models.replay import write_replies
+    from kforge.search.models.replay import write_replies
 
     with Store.open(chosen_store(store), create=False) as opened:
         records = opened.load_run(opened.get_run(run).id)
@@ -107,8 +107,8 @@ def report(
     from kforge.codec import to_dict
     from kforge.data.store import Store
     from kforge.eval.candidate import parse_candidate
-    from kforge.evolve.retell import summary_of
     from kforge.render import print_summary
+    from kforge.search.retell import summary_of
 
     with Store.open(chosen_store(store), create=False) as opened:
         records = opened.load_run(opened.get_run(run).id)

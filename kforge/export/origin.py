@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kforge.data.records import RunRecords, StoredEvaluation
 from kforge.errors import UsageError
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.retell import summary_of
+from kforge.search.retell import summary_of
 from kforge.types import CandidateSource, DeviceInfo, ParseFailed, Passed, Scalar
 
 

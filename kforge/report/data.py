@@ -10,14 +10,14 @@ from datetime import datetime
 
 from kforge.data.records import Run, RunRecords
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.accounts import Account, accounts_of
-from kforge.evolve.cells import cell_name
-from kforge.evolve.proposer import signature
-from kforge.evolve.summary import BestCandidate, RunSummary
 from kforge.report.curve import Interval, Point, curve_of, interval_of
 from kforge.report.failures import FailureClass, failures_of
 from kforge.report.grid import Grid, grid_of
 from kforge.report.lineage import Lineage, lineage_of
+from kforge.search.accounts import Account, accounts_of
+from kforge.search.cells import cell_name
+from kforge.search.proposer import signature
+from kforge.search.summary import BestCandidate, RunSummary
 from kforge.types import CandidateSource, DeviceInfo, WorkloadResult
 
 # What stands in for a model, and what it is; a proposal's model begins with one of these words.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kforge.evolve.cells import COMPUTE_LEVELS, MEMORY_LEVELS, PARALLELISM_LEVELS, cell_name
-from kforge.evolve.summary import Elite
+from kforge.search.cells import COMPUTE_LEVELS, MEMORY_LEVELS, PARALLELISM_LEVELS, cell_name
+from kforge.search.summary import Elite
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from kforge.eval.pipeline import build_candidate
-from kforge.evolve.pool import BuildReport
+from kforge.search.pool import BuildReport
 from kforge.types import CandidateSource, DeviceInfo, Track
 from kforge.workers.local import describe_task
 

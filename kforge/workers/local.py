@@ -14,7 +14,7 @@ from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, TaskError
 from kforge.eval.pipeline import build_candidate
 from kforge.eval.worker import Opened
-from kforge.evolve.pool import BuildReport, EvaluationRequest, MeasureReport
+from kforge.search.pool import BuildReport, EvaluationRequest, MeasureReport
 from kforge.types import (
     Built,
     CandidateSource,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kforge.evolve.events import (
+from kforge.search.events import (
     AnswerAwaited,
     CandidateEvaluated,
     EliteChanged,

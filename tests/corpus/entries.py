@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.parse import parse_reply
+from kforge.search.parse import parse_reply
 from kforge.types import CandidateSource
 
 CORPUS = Path(__file__).parent

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.pool import EvaluationRequest
+from kforge.search.pool import EvaluationRequest
 from kforge.types import Built, CandidateSource, CheckFailed, DeviceInfo, Outcome, ScreenedOut, TimedOut
 from kforge.workers.local import LocalPool, evaluate_once
 

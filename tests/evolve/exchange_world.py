@@ -13,10 +13,10 @@ from typing import Any
 from kforge.clock import SystemClock
 from kforge.data.records import RunRecords
 from kforge.data.store import Store
-from kforge.evolve.events import Event
-from kforge.evolve.exchange import LIFETIME, ExchangeProposer
-from kforge.evolve.stop import StopSignal
-from kforge.evolve.summary import RunSummary
+from kforge.search.events import Event
+from kforge.search.exchange import LIFETIME, ExchangeProposer
+from kforge.search.stop import StopSignal
+from kforge.search.summary import RunSummary
 from tests.evolve.world import WorldPool, candidate_text, config, make_run, run_session
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ribs.archives  # noqa: F401 - imported once by the fork server instead of in every child
 
-from kforge.evolve.events import Event
+from kforge.search.events import Event
 from tests.evolve.world import WorldPool, WorldProposer, config, open_store, run_session
 
 EVALS = 60

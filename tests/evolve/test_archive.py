@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from kforge.evolve.archive import QD_OFFSET, Archive, Entry, objective_of
+from kforge.search.archive import QD_OFFSET, Archive, Entry, objective_of
 from kforge.types import Measures
 from tests.evolve.world import passed
 

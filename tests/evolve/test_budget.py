@@ -9,11 +9,11 @@ import pytest
 
 from kforge.data.store import Store
 from kforge.errors import UsageError
-from kforge.evolve.budget import NO_LIMITS, Ledger, Limits
-from kforge.evolve.events import BudgetWarning, CandidateEvaluated, Event
-from kforge.evolve.pool import EvaluationRequest, MeasureReport
-from kforge.evolve.proposer import ProposalRequest, Quote, Reply
-from kforge.evolve.summary import RunSummary, Spend
+from kforge.search.budget import NO_LIMITS, Ledger, Limits
+from kforge.search.events import BudgetWarning, CandidateEvaluated, Event
+from kforge.search.pool import EvaluationRequest, MeasureReport
+from kforge.search.proposer import ProposalRequest, Quote, Reply
+from kforge.search.summary import RunSummary, Spend
 from kforge.types import Built
 from tests.evolve.world import ScriptProposer, WorldPool, config, make_run, run_session
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.edits import MAX_EDITS, apply_edits, find_edits
-from kforge.evolve.parse import MAX_REPLY_BYTES, parse_reply
+from kforge.search.edits import MAX_EDITS, apply_edits, find_edits
+from kforge.search.parse import MAX_REPLY_BYTES, parse_reply
 from kforge.types import CandidateSource, ParseFailed
 from tests.evolve.replies import FILE, OLDER, PLAN, edit, fence, indented
 

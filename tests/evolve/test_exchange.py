@@ -20,9 +20,9 @@ from kforge.clock import SystemClock
 from kforge.data.store import Store
 from kforge.errors import InfraError
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.events import AnswerAwaited, CandidateEvaluated, Event, ProposalSent
-from kforge.evolve.retell import summary_of
-from kforge.evolve.stop import StopSignal
+from kforge.search.events import AnswerAwaited, CandidateEvaluated, Event, ProposalSent
+from kforge.search.retell import summary_of
+from kforge.search.stop import StopSignal
 from tests.evolve.exchange_world import (
     answer,
     claimed,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from kforge.errors import InfraError, MissingPrerequisite
-from kforge.evolve.exchange import MAX_MODEL_CHARS, ExchangeProposer
-from kforge.evolve.exchange_files import MAX_FILE_BYTES
-from kforge.evolve.proposer import Message, ProposalRequest, Reply, Unanswered
+from kforge.search.exchange import MAX_MODEL_CHARS, ExchangeProposer
+from kforge.search.exchange_files import MAX_FILE_BYTES
+from kforge.search.proposer import Message, ProposalRequest, Reply, Unanswered
 from tests.evolve.exchange_world import answer, document, exchange, put
 
 ID = "r1-0004-0123456789ab"

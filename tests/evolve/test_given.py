@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kforge.data.store import Store
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.context import Given
-from kforge.evolve.proposer import ProposalRequest, Reply
+from kforge.search.context import Given
+from kforge.search.proposer import ProposalRequest, Reply
 from kforge.types import CandidateSource
 from tests.evolve.world import (
     ScriptProposer,

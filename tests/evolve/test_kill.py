@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from kforge.data.records import RunRecords
-from kforge.evolve.archive import Archive, Entry
-from kforge.evolve.state import entry_of
+from kforge.search.archive import Archive, Entry
+from kforge.search.state import entry_of
 from tests.evolve.killable import EVALS, drive
 from tests.evolve.world import make_run, open_store
 

@@ -10,9 +10,9 @@ import pytest
 
 from kforge.data.store import Store
 from kforge.errors import InfraError, NoMoreReplies, UsageError
-from kforge.evolve.budget import Limits
-from kforge.evolve.context import LoopConfig
-from kforge.evolve.events import (
+from kforge.search.budget import Limits
+from kforge.search.context import LoopConfig
+from kforge.search.events import (
     BudgetWarning,
     CandidateBuilt,
     CandidateEvaluated,
@@ -24,8 +24,8 @@ from kforge.evolve.events import (
     RunEnded,
     RunStarted,
 )
-from kforge.evolve.pool import EvaluationRequest, MeasureReport
-from kforge.evolve.proposer import ProposalRequest, Reply
+from kforge.search.pool import EvaluationRequest, MeasureReport
+from kforge.search.proposer import ProposalRequest, Reply
 from kforge.types import Built, StageSeconds
 from tests.evolve.world import (
     FlakyPool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.parse import MAX_REPLY_BYTES, parse_reply, storable
+from kforge.search.parse import MAX_REPLY_BYTES, parse_reply, storable
 from kforge.types import CandidateSource, ParseFailed
 from tests.evolve.replies import DEVICE_CODE, FILE, OLDER, PLAN, fence, indented
 

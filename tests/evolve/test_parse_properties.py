@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.edits import apply_edits, find_edits
-from kforge.evolve.parse import parse_reply
+from kforge.search.edits import apply_edits, find_edits
+from kforge.search.parse import parse_reply
 from kforge.types import CandidateSource, ParseFailed
 from tests.evolve.replies import FILE, edit, fence
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from kforge.data.store import Store
-from kforge.evolve.events import CandidateEvaluated, Event
-from kforge.evolve.stop import StopSignal
-from kforge.evolve.summary import RunSummary
+from kforge.search.events import CandidateEvaluated, Event
+from kforge.search.stop import StopSignal
+from kforge.search.summary import RunSummary
 from tests.evolve.world import WorldPool, WorldProposer, config, make_run, open_store, run_session
 
 EVALS = 30

@@ -21,8 +21,8 @@ from kforge.eval.planning.tensor_maps import WORDS
 from kforge.eval.screen import CUDA_HEADERS, STANDARD_HEADERS, screen_source
 from kforge.eval.signature import Signatures, parse_signatures
 from kforge.eval.signature_cuda import parse_cuda_signatures
-from kforge.evolve.parse import parse_reply
-from kforge.evolve.prompts import PromptParts, render_prompt
+from kforge.search.parse import parse_reply
+from kforge.search.prompts import PromptParts, render_prompt
 from kforge.types import CandidateSource, DeviceInfo, InputSpec, TensorSpec, WorkloadSpec
 from tests.evolve.test_prompts import H100
 from tests.evolve.world import DEVICE, TASK

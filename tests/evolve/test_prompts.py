@@ -8,11 +8,11 @@ import pytest
 from jinja2 import UndefinedError
 
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.archive import Archive
-from kforge.evolve.edits import Edit, apply_edits, find_edits
-from kforge.evolve.offline.reading import read, sections
-from kforge.evolve.parse import parse_reply
-from kforge.evolve.prompts import (
+from kforge.search.archive import Archive
+from kforge.search.edits import Edit, apply_edits, find_edits
+from kforge.search.offline.reading import read, sections
+from kforge.search.parse import parse_reply
+from kforge.search.prompts import (
     PromptParts,
     Shown,
     fenced,
@@ -22,8 +22,8 @@ from kforge.evolve.prompts import (
     shown,
     without_paths,
 )
-from kforge.evolve.selection import Decision, DecisionKind
-from kforge.evolve.state import Candidate, Judged, SearchState
+from kforge.search.selection import Decision, DecisionKind
+from kforge.search.state import Candidate, Judged, SearchState
 from kforge.types import (
     BuildFailed,
     CandidateSource,
@@ -185,7 +185,7 @@ def test_code_that_holds_fences_cannot_leave_its_block() -> None:
 
 
 def test_a_template_that_asks_for_more_than_it_gets_is_an_error() -> None:
-    from kforge.evolve.prompts import _environment
+    from kforge.search.prompts import _environment
 
     with pytest.raises(UndefinedError):
         _environment().get_template("user.j2").render(task=TASK)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.offline.reading import sections
-from kforge.evolve.parse import MAX_REPLY_BYTES, parse_reply
-from kforge.evolve.prompts import UNREAD_HEAD_CHARS, UNREAD_TAIL_CHARS, reformat_messages
+from kforge.search.offline.reading import sections
+from kforge.search.parse import MAX_REPLY_BYTES, parse_reply
+from kforge.search.prompts import UNREAD_HEAD_CHARS, UNREAD_TAIL_CHARS, reformat_messages
 from kforge.types import CandidateSource, ParseFailed
 from tests.evolve.replies import FILE, edit, fence
 

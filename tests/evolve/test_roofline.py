@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from kforge.evolve.roofline import (
+from kforge.search.roofline import (
     Bound,
     bound_of,
     bytes_text,

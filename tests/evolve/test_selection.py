@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from kforge.evolve.archive import Archive, Entry
-from kforge.evolve.selection import Decision, decide
+from kforge.search.archive import Archive, Entry
+from kforge.search.selection import Decision, decide
 from kforge.types import Measures
 
 ELITES = [

@@ -10,7 +10,7 @@ from kforge.clock import SystemClock
 from kforge.data.lease import LEASE_S, LeaseOwner, this_process
 from kforge.data.store import Store
 from kforge.errors import InfraError, StoreError, UsageError
-from kforge.evolve.events import (
+from kforge.search.events import (
     BudgetWarning,
     CandidateBuilt,
     CandidateEvaluated,
@@ -19,7 +19,7 @@ from kforge.evolve.events import (
     RunStarted,
     StopRequested,
 )
-from kforge.evolve.stop import StopSignal
+from kforge.search.stop import StopSignal
 from tests.evolve.world import (
     FlakyPool,
     ScriptProposer,
@@ -156,7 +156,7 @@ def test_a_run_goes_on_with_another_window(store: Store, before: int, after: int
 
 
 def test_the_lease_is_renewed_while_the_run_lasts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kforge.evolve.watch.RENEW_S", 0.01)
+    monkeypatch.setattr("kforge.search.watch.RENEW_S", 0.01)
     owner = LeaseOwner("elsewhere", 4, "then")
     now = SystemClock().now()
     lease = store.acquire(make_run(store), owner, now - timedelta(seconds=LEASE_S - 1))
@@ -167,7 +167,7 @@ def test_the_lease_is_renewed_while_the_run_lasts(store: Store, monkeypatch: pyt
 
 
 def test_a_lost_lease_stops_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kforge.evolve.watch.RENEW_S", 0.01)
+    monkeypatch.setattr("kforge.search.watch.RENEW_S", 0.01)
     owner = LeaseOwner("elsewhere", 4, "then")
     now = SystemClock().now()
     lost = store.acquire(make_run(store), owner, now - timedelta(seconds=LEASE_S + 1))

@@ -18,14 +18,14 @@ from kforge.clock import SystemClock
 from kforge.data.lease import Lease
 from kforge.data.store import Store
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.budget import NO_LIMITS, Limits
-from kforge.evolve.context import Given, LoopConfig
-from kforge.evolve.events import Event
-from kforge.evolve.loop import evolve
-from kforge.evolve.pool import BuildReport, EvaluationRequest, MeasureReport
-from kforge.evolve.proposer import FreeOfCharge, ProposalRequest, Proposer, Reply
-from kforge.evolve.stop import StopSignal
-from kforge.evolve.summary import RunSummary
+from kforge.search.budget import NO_LIMITS, Limits
+from kforge.search.context import Given, LoopConfig
+from kforge.search.events import Event
+from kforge.search.loop import evolve
+from kforge.search.pool import BuildReport, EvaluationRequest, MeasureReport
+from kforge.search.proposer import FreeOfCharge, ProposalRequest, Proposer, Reply
+from kforge.search.stop import StopSignal
+from kforge.search.summary import RunSummary
 from kforge.types import (
     BuildFacts,
     BuildFailed,

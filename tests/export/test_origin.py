@@ -9,8 +9,8 @@ import pytest
 
 from kforge.data.records import Candidate, NewEvaluation, Proposal, Run, RunRecords, StoredEvaluation
 from kforge.errors import UsageError
-from kforge.evolve.archive import objective_of
 from kforge.export.origin import origin_of_file, origin_of_run
+from kforge.search.archive import objective_of
 from kforge.types import Measures, Outcome, Passed, ScreenedOut
 from tests.evolve.world import candidate_text, passed
 

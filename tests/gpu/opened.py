@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.pool import BuildReport, EvaluationRequest
+from kforge.search.pool import BuildReport, EvaluationRequest
 from kforge.types import Built, CandidateSource, DeviceInfo, Outcome, Scalar
 from kforge.workers.local import LocalPool
 

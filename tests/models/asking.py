@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import pytest
 
 from kforge.errors import KforgeError
-from kforge.evolve.models.chat import Bill, ChatClient, Sample
-from kforge.evolve.models.sampling import Patience, Sampling
-from kforge.evolve.models.servers import Server
-from kforge.evolve.models.wire import Completion, Spend
-from kforge.evolve.proposer import Message
+from kforge.search.models.chat import Bill, ChatClient, Sample
+from kforge.search.models.sampling import Patience, Sampling
+from kforge.search.models.servers import Server
+from kforge.search.models.wire import Completion, Spend
+from kforge.search.proposer import Message
 from tests.models.fault_server import FaultServer
 
 KEY = "sk-very-secret-0123456789"

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from kforge.errors import InfraError, KforgeError, MissingPrerequisite, UsageError
-from kforge.evolve.models.chat_proposer import ChatProposer
-from kforge.evolve.models.prices import Price, PriceTable
-from kforge.evolve.models.sampling import Sampling
-from kforge.evolve.models.servers import Keys, openai_server, vllm_server
-from kforge.evolve.models.specs import make_proposer
-from kforge.evolve.proposer import ProposalRequest, Proposer, Reply
+from kforge.search.models.chat_proposer import ChatProposer
+from kforge.search.models.prices import Price, PriceTable
+from kforge.search.models.sampling import Sampling
+from kforge.search.models.servers import Keys, openai_server, vllm_server
+from kforge.search.models.specs import make_proposer
+from kforge.search.proposer import ProposalRequest, Proposer, Reply
 from tests.models.asking import HASTY, KEY, MESSAGES, PROMPT_TOKENS, QUICK, FixedClock, client_for, server_at
 from tests.models.fault_server import (
     Act,

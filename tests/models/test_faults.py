@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from kforge.errors import InfraError, MissingPrerequisite, NoMoreReplies, UsageError
-from kforge.evolve.models.sampling import Patience
-from kforge.evolve.models.wire import Spend
+from kforge.search.models.sampling import Patience
+from kforge.search.models.wire import Spend
 from tests.models.asking import HASTY, KEY, PROMPT_TOKENS, QUICK, Went, ask, everything_said
 from tests.models.fault_server import (
     Act,

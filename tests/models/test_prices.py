@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kforge.errors import UsageError
-from kforge.evolve.models.prices import Price, PriceTable
-from kforge.evolve.models.wire import Spend
+from kforge.search.models.prices import Price, PriceTable
+from kforge.search.models.wire import Spend
 
 
 def test_every_shipped_price_is_dated_and_sourced() -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from kforge.data.records import RunRecords
 from kforge.errors import InfraError, UsageError
-from kforge.evolve.models import replay
-from kforge.evolve.models.replay import ReplayProposer, prompt_sha256, read_replies, write_replies
-from kforge.evolve.proposer import Message, ProposalRequest, Reply
+from kforge.search.models import replay
+from kforge.search.models.replay import ReplayProposer, prompt_sha256, read_replies, write_replies
+from kforge.search.proposer import Message, ProposalRequest, Reply
 from tests.evolve.exchange_world import search_of
 from tests.evolve.world import WorldPool, WorldProposer, config, make_run, open_store, run_session
 from tests.models.asking import MESSAGES

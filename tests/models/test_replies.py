@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kforge.errors import InfraError, UsageError
-from kforge.evolve.models.chat import Bill
-from kforge.evolve.models.sampling import Patience, Sampling
-from kforge.evolve.models.wire import Assembly, ServerSaidError, Spend, UnreadableError, split_thoughts
+from kforge.search.models.chat import Bill
+from kforge.search.models.sampling import Patience, Sampling
+from kforge.search.models.wire import Assembly, ServerSaidError, Spend, UnreadableError, split_thoughts
 from tests.models.asking import MESSAGES, PROMPT_TOKENS, QUICK, ask, ask_often, client_for, server_at
 from tests.models.fault_server import (
     Act,

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from kforge.errors import InfraError, KforgeError, MissingPrerequisite, UsageError
-from kforge.evolve.exchange import ExchangeProposer
-from kforge.evolve.models.chat_proposer import ChatProposer
-from kforge.evolve.models.ensemble import Ensemble
-from kforge.evolve.models.prices import Price, PriceTable
-from kforge.evolve.models.replay import ReplayProposer
-from kforge.evolve.models.sampling import Sampling
-from kforge.evolve.models.specs import PROPOSERS, lasting, make_proposer
-from kforge.evolve.offline.proposer import OfflineProposer
-from kforge.evolve.proposer import ProposalRequest, Proposer, Reply
+from kforge.search.exchange import ExchangeProposer
+from kforge.search.models.chat_proposer import ChatProposer
+from kforge.search.models.ensemble import Ensemble
+from kforge.search.models.prices import Price, PriceTable
+from kforge.search.models.replay import ReplayProposer
+from kforge.search.models.sampling import Sampling
+from kforge.search.models.specs import PROPOSERS, lasting, make_proposer
+from kforge.search.offline.proposer import OfflineProposer
+from kforge.search.proposer import ProposalRequest, Proposer, Reply
 from tests.models.asking import KEY, MESSAGES, QUICK, FixedClock
 from tests.models.fault_server import error, free_port, listing, said, serving
 
@@ -120,7 +120,7 @@ def test_lasting_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_naming_models_imports_no_client() -> None:
     code = (
-        "import sys, kforge.evolve.models.specs; "
+        "import sys, kforge.search.models.specs; "
         "sys.exit(bool({'openai', 'httpx2', 'tenacity', 'ribs', 'torch'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

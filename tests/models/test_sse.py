@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kforge.evolve.models.sse import OversizeError, bounded, events
+from kforge.search.models.sse import OversizeError, bounded, events
 
 
 async def _chunks(pieces: list[bytes]) -> AsyncIterator[bytes]:

@@ -19,10 +19,10 @@ from kforge.eval.plan import BoundPlan, LaunchPlan
 from kforge.eval.plan_process import plan_candidate
 from kforge.eval.screen import screen_source
 from kforge.eval.signature import Signatures, parse_signatures
-from kforge.evolve.offline import genes as breeding
-from kforge.evolve.offline.assemble import candidate
-from kforge.evolve.offline.genes import Genes, Recipe
-from kforge.evolve.offline.registry import RECIPES
+from kforge.search.offline import genes as breeding
+from kforge.search.offline.assemble import candidate
+from kforge.search.offline.genes import Genes, Recipe
+from kforge.search.offline.registry import RECIPES
 from kforge.types import Built, CandidateSource, DeviceInfo, Passed
 
 IDS = [recipe.task_id for recipe in RECIPES]

@@ -7,14 +7,14 @@ import random
 
 import pytest
 
-from kforge.evolve.offline import genes as breeding
-from kforge.evolve.offline import slips
-from kforge.evolve.offline.assemble import candidate, join
-from kforge.evolve.offline.genes import Recipe
-from kforge.evolve.offline.proposer import OfflineProposer, answer
-from kforge.evolve.offline.reading import read
-from kforge.evolve.offline.registry import RECIPES, find
-from kforge.evolve.proposer import Message, ProposalRequest
+from kforge.search.offline import genes as breeding
+from kforge.search.offline import slips
+from kforge.search.offline.assemble import candidate, join
+from kforge.search.offline.genes import Recipe
+from kforge.search.offline.proposer import OfflineProposer, answer
+from kforge.search.offline.reading import read
+from kforge.search.offline.registry import RECIPES, find
+from kforge.search.proposer import Message, ProposalRequest
 from kforge.types import TaskDescription
 
 IDS = [recipe.task_id for recipe in RECIPES]

@@ -20,9 +20,9 @@ from kforge.data.records import (
     StoredEvaluation,
 )
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.archive import objective_of
-from kforge.evolve.retell import summary_of
 from kforge.report.data import Report, report_of
+from kforge.search.archive import objective_of
+from kforge.search.retell import summary_of
 from kforge.types import DeviceInfo, Measures, Outcome, ParseFailed, Passed, StageSeconds
 from tests.evolve.world import DEVICE, candidate_text, passed
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from kforge.data.records import Candidate
-from kforge.evolve.accounts import accounts_of
 from kforge.report import lineage
 from kforge.report.curve import curve_of
 from kforge.report.failures import MAX_REASONS, failures_of
 from kforge.report.lineage import diff_of, lineage_of
+from kforge.search.accounts import accounts_of
 from kforge.types import BuildFailed, CheckFailed, ScreenedOut
 from tests.evolve.world import candidate_text, passed
 from tests.report.runs import START, Told, faster, prose, records_of, report, run_row

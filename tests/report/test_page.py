@@ -14,9 +14,9 @@ import pytest
 
 from kforge.data.records import InfraEvent, RunRecords
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.retell import summary_of
 from kforge.report.data import report_of
 from kforge.report.page import MAX_ROWS, page_of, visible
+from kforge.search.retell import summary_of
 from kforge.types import BuildFailed, ParseFailed, Samples
 from tests.evolve.world import DEVICE, candidate_text, passed
 from tests.report.runs import START, Told, faster, prose, records_of, renamed, report, run_row

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.tiny_model.answers import BLOCKS, FORMS, WIDTHS, Choice, answer, candidate, random_answer
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.parse import parse_reply
+from kforge.search.parse import parse_reply
 from kforge.types import CandidateSource
 from tests.cli.terminal import Terminal, environment
 

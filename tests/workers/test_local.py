@@ -12,7 +12,7 @@ import pytest
 
 from kforge.errors import TaskError
 from kforge.eval.candidate import parse_candidate
-from kforge.evolve.pool import EvaluationRequest
+from kforge.search.pool import EvaluationRequest
 from kforge.types import Built, CandidateSource, CheckFailed, InfraFailed, Passed, ScreenedOut, Unstable
 from kforge.workers.hardware import choose_device
 from kforge.workers.local import LocalPool, describe_task
