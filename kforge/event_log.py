@@ -40,6 +40,8 @@ class EventLog:
             UsageError: it cannot be opened for writing.
         """
         self._path, self._clock, self._run, self._complaints = path, clock, run, complaints
+        if path.is_fifo():
+            raise UsageError(f"--events {path} is a pipe: it would wait for a reader.", "name a file")
         try:
             self._file: TextIO | None = path.open("a", encoding="utf-8", buffering=1)
         except OSError as error:

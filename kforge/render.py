@@ -183,8 +183,9 @@ def print_summary(run: str, task: str, size: str, summary: RunSummary) -> None:
         f"{summary.seconds:.0f} s, {summary.device_seconds:.0f} s on the device, "
         f"idle while work was queued {summary.device_idle_s:.1f} s"
     )
-    if summary.state != "finished":
-        print(f"go on: kforge evolve --resume {run}")
+    if summary.state != "finished" and not summary.unanswered:
+        raised = " and a higher limit (--evals, --minutes, --usd, --tokens, --device-seconds)"
+        print(f"go on: kforge evolve --resume {run}{raised if summary.state == 'budget' else ''}")
 
 
 def print_best(run: str, best: BestCandidate | None) -> None:

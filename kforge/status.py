@@ -17,6 +17,7 @@ from kforge.search.events import (
     ProposalSent,
     ReplyReceived,
     RunStarted,
+    SessionFailing,
     StopRequested,
 )
 from kforge.types import InfraFailed, Passed
@@ -85,6 +86,11 @@ class StatusLine:
                 )
             case BudgetWarning():
                 self._say(f"budget: {event.reason}")
+            case SessionFailing():
+                self._say(
+                    f"candidate {event.ordinal} failed: {event.reason} Nothing more is asked for; "
+                    f"{event.in_flight} under way are finished first"
+                )
             case StopRequested(level=1):
                 self._say(
                     f"stopping: {event.in_flight} under way are finished first; Ctrl-C again stops at once"

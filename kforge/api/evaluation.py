@@ -10,6 +10,7 @@ from kforge.api.choices import checked_track
 from kforge.api.files import read_candidate, writable
 from kforge.api.search import no_running_loop
 from kforge.config import places
+from kforge.errors import UsageError
 from kforge.types import (
     Built,
     CandidateSource,
@@ -51,7 +52,7 @@ def evaluate(
     """Build, check and time one candidate. What ``kforge eval`` does, without a terminal.
 
     Args:
-        candidate: path of a candidate file, or its text.
+        candidate: path of a candidate file as ``Path``, or a candidate's text as ``str``.
         task: an id such as ``kb/L1/19``, or a file such as ``./mine.py``.
         size: ``full``, ``small``, or another size of the task.
         device: ``auto``, ``cpu``, ``gpu``, or a selector that ``kforge doctor`` lists.
@@ -66,6 +67,8 @@ def evaluate(
         KforgeError: a prerequisite is missing, or the infrastructure failed.
     """
     no_running_loop("kforge.evaluate")
+    if isinstance(candidate, str) and "\n" not in candidate.strip():
+        raise UsageError(f"{candidate!r} is one line, no candidate.", "give a file as pathlib.Path(...)")
     text = read_candidate(candidate) if isinstance(candidate, Path) else candidate
     return evaluate_text(text, task=task, size=size, device=device, track=track)
 

@@ -42,7 +42,8 @@ def read_given(files: Sequence[Path], language: Language) -> tuple[Given, ...]:
 
     if len(files) > MAX_GIVEN:
         raise UsageError(f"--from names {len(files)} files; it takes {MAX_GIVEN}.", "give the best of them")
-    found = []
+    found: list[Given] = []
+    hashes: dict[str, Path] = {}
     for file in files:
         text = read_candidate(file)
         parsed = parse_candidate(text)
@@ -56,6 +57,9 @@ def read_given(files: Sequence[Path], language: Language) -> tuple[Given, ...]:
                 f"--from {file} is written in {parsed.language}; this run is for {language}.",
                 f"use --language {parsed.language}",
             )
+        if parsed.hash in hashes:
+            raise UsageError(f"--from {file} holds the same kernel as {hashes[parsed.hash]}.", "name it once")
+        hashes[parsed.hash] = file
         found.append(Given(file.name, text))
     return tuple(found)
 

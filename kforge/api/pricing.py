@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kforge.api.choices import checked_language, checked_track
 from kforge.api.search import loop_config, proposer_of
-from kforge.api.settings import Settings, Wanted, plan_run
+from kforge.api.settings import PlannedRun, Settings, Wanted, plan_run
 from kforge.clock import SystemClock
 from kforge.config import places
 from kforge.errors import KforgeError
@@ -31,6 +31,7 @@ class RunPlan:
     """A priced run. Dollars and tokens are upper bounds: every reply as long as it may be.
 
     Attributes:
+        told: evaluations that a stored run has made already.
         requests: replies that the evaluations take, if none repeats another; those that do cost as much.
         prompt_tokens: of the first prompt, estimated; later ones show parents and may be longer.
         request_tokens: one request at most, prompt and reply.
@@ -46,6 +47,7 @@ class RunPlan:
     models: tuple[str, ...]
     evals: int
     given: int
+    told: int
     requests: int
     prompt_tokens: int
     request_tokens: int
@@ -65,7 +67,7 @@ def price_run(
 
     Args:
         wanted: what the command line asks for.
-        store: URL of the store, which is only read.
+        store: URL of the store; a stored run is read, not claimed.
         run: name of a new run.
         resume: name of a stored one.
         prices: a table of the user's own.
@@ -73,13 +75,35 @@ def price_run(
     Raises:
         KforgeError: the options are wrong, or the task cannot be loaded.
     """
-    if resume is None and wanted.settings is not None:
-        return _priced(wanted.settings, prices)
-    with plan_run(store, wanted, run, resume) as planned:
-        return _priced(planned.settings, prices)
+    if resume is None and run is None and wanted.settings is not None:
+        return _priced(wanted.settings, prices, NOTHING_DONE)
+    with plan_run(store, wanted, run, resume, claim=False) as planned:
+        return _priced(planned.settings, prices, _done(planned))
 
 
-def _priced(settings: Settings, prices: Path | None) -> RunPlan:
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a stored run has used already."""
+
+    evaluations: int
+    tokens: int
+    usd: float
+
+
+NOTHING_DONE = Done(0, 0, 0.0)
+
+
+def _done(planned: PlannedRun) -> Done:
+    stored = planned.store.find_run(planned.name)
+    if stored is None:
+        return NOTHING_DONE
+    records = planned.store.load_run(stored.id)
+    replies = [proposal.reply for proposal in records.proposals if proposal.reply is not None]
+    tokens = sum(reply.prompt_tokens + reply.completion_tokens for reply in replies)
+    return Done(len(records.evaluations), tokens, sum(reply.usd for reply in replies))
+
+
+def _priced(settings: Settings, prices: Path | None, done: Done) -> RunPlan:
     from kforge.search.archive import Archive
     from kforge.search.prompts import CHARS_PER_TOKEN, parts_of, render_prompt
     from kforge.search.proposer import ProposalRequest, require_support
@@ -90,14 +114,15 @@ def _priced(settings: Settings, prices: Path | None) -> RunPlan:
     config = loop_config(settings)
     proposer = proposer_of(settings, SystemClock(), prices)
     task = describe_task(settings.task, settings.size, places().user_tasks)
-    require_support(proposer, task)
+    if config.asks:
+        require_support(proposer, task)
     devices, device, trouble = _devices(settings)
     search = SearchState(Archive())
     decision = decide(settings.seed, 0, search.archive, ())
     messages = render_prompt(task, device, checked_track(settings.track), parts_of(decision, search))
     request = ProposalRequest(messages, decision.seed, 0, config.max_completion_tokens)
     quote = proposer.quote(request)
-    requests = max(0, settings.evals - len(settings.given))
+    requests = max(0, settings.evals - max(done.evaluations, len(settings.given)))
     return RunPlan(
         task=settings.task,
         size=settings.size,
@@ -105,13 +130,14 @@ def _priced(settings: Settings, prices: Path | None) -> RunPlan:
         models=settings.models,
         evals=settings.evals,
         given=len(settings.given),
+        told=done.evaluations,
         requests=requests,
         prompt_tokens=sum(len(message.content) for message in messages) // CHARS_PER_TOKEN,
         request_tokens=quote.tokens,
         request_usd=quote.usd,
         run_tokens=requests * quote.tokens,
         run_usd=requests * quote.usd,
-        allowed_requests=_allowed(settings, requests, quote),
+        allowed_requests=_allowed(settings, requests, quote, done),
         unpriced=proposer.unpriced,
         devices=tuple(Place(d.selector, d.name, d.arch, d == device) for d in devices),
         obstacles=(*trouble, *asyncio.run(_unprepared(proposer))),
@@ -139,14 +165,14 @@ def _devices(settings: Settings) -> tuple[tuple[DeviceInfo, ...], DeviceInfo, tu
         return detect_devices(language), BUILD_TARGETS[DEFAULT_TARGET], (_said(error),)
 
 
-def _allowed(settings: Settings, requests: int, quote: Quote) -> int:
+def _allowed(settings: Settings, requests: int, quote: Quote, done: Done) -> int:
     """How many requests at this price the limits allow."""
     allowed = requests
     if settings.tokens is not None and quote.tokens:
-        allowed = min(allowed, settings.tokens // quote.tokens)
+        allowed = min(allowed, (settings.tokens - done.tokens) // quote.tokens)
     if settings.usd is not None and quote.usd:
-        allowed = min(allowed, int(settings.usd / quote.usd))
-    return allowed
+        allowed = min(allowed, int((settings.usd - done.usd) / quote.usd))
+    return max(0, allowed)
 
 
 async def _unprepared(proposer: Proposer) -> tuple[str, ...]:

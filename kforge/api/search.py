@@ -52,13 +52,13 @@ def evolve(
     task: str,
     *,
     language: str = DEFAULTS.language,
-    models: Sequence[str] = DEFAULTS.models,
+    models: str | Sequence[str] = DEFAULTS.models,
     evals: int = DEFAULTS.evals,
     minutes: float | None = None,
     device_seconds: float | None = None,
     tokens: int | None = None,
     usd: float | None = None,
-    start_from: Sequence[Path] = (),
+    start_from: Sequence[Path | str] = (),
     size: str = DEFAULTS.size,
     device: str = "auto",
     track: str = "sealed",
@@ -66,8 +66,10 @@ def evolve(
     in_flight: int | None = None,
     max_reply_tokens: int = DEFAULTS.max_reply_tokens,
     temperature: float | None = None,
+    in_order: bool = False,
+    stop_when_waiting: bool = False,
     run: str | None = None,
-    store: str | None = None,
+    store: str | Path | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Search:
     """Evolve a kernel for a task. What ``kforge evolve`` does, without a terminal.
@@ -89,6 +91,8 @@ def evolve(
         in_flight: candidates under way at a time; None is what the machine takes.
         max_reply_tokens: upper bound of one reply, reasoning included.
         temperature: of the model; None is the server's own.
+        in_order: tell results in the order of their proposals.
+        stop_when_waiting: with an exchange, end when only unanswered prompts are left.
         run: a name; the same name again continues that run.
         store: URL or SQLite file; None is this user's default.
         on_event: told of every step after it is stored; must return at once.
@@ -106,14 +110,19 @@ def evolve(
 
     no_running_loop("kforge.evolve")
     here = places()
+    files = [start_from] if isinstance(start_from, str | Path) else start_from
     wanted = requested_settings(
-        frozenset(), task=task, language=language, device=device, models=tuple(models),
+        frozenset(), task=task, language=language, device=device,
+        models=(models,) if isinstance(models, str) else tuple(models), in_order=in_order,
+        stop_when_waiting=stop_when_waiting,
         track=checked_track(track), evals=evals, minutes=minutes, device_seconds=device_seconds,
         tokens=tokens, usd=usd, seed=seed, size=size, in_flight=in_flight, max_reply_tokens=max_reply_tokens,
-        temperature=temperature, given=read_given(start_from, checked_language(language)),
+        temperature=temperature, given=read_given([Path(file) for file in files], checked_language(language)),
     )  # fmt: skip
-    with plan_run(here.store_url if store is None else store, wanted, run, None) as planned:
-        summary = asyncio.run(drive(planned, writable(here.cache), here.user_tasks, watch=_telling(on_event)))
+    with plan_run(here.store_url if store is None else str(store), wanted, run, None) as planned:
+        summary = asyncio.run(
+            drive(planned, writable(here.cache), here.user_tasks, watch=_telling(on_event), on_terminal=False)
+        )
     return Search(planned.name, summary)
 
 
@@ -143,9 +152,15 @@ def no_running_loop(function: str) -> None:
 
 
 async def drive(
-    planned: PlannedRun, cache: Path, user_tasks: Path, *, watch: Watch, prices: Path | None = None
+    planned: PlannedRun,
+    cache: Path,
+    user_tasks: Path,
+    *,
+    watch: Watch,
+    prices: Path | None = None,
+    on_terminal: bool = True,
 ) -> RunSummary:
-    """Open the pool, run the loop under signal handlers, close the pool.
+    """Open the pool, run the loop, close the pool.
 
     Args:
         planned: the run.
@@ -153,6 +168,7 @@ async def drive(
         user_tasks: where the user's own tasks lie.
         watch: who is told of every step.
         prices: a table of the user's own.
+        on_terminal: take Ctrl-C and SIGTERM as requests to drain. A library leaves them to its host.
 
     Raises:
         KforgeError: as the loop, the pool and the proposer say.
@@ -169,17 +185,24 @@ async def drive(
     settings, clock, stop = planned.settings, SystemClock(), StopSignal()
     config = loop_config(settings)
     proposer = proposer_of(settings, clock, prices)
+    if config.deterministic and proposer.keeps_requests and not config.stop_when_waiting:
+        raise UsageError(
+            "--in-order with an exchange would wait for the oldest prompt whatever else is answered.",
+            "add --stop-when-waiting, or leave out --in-order",
+        )
     device = choose_device(checked_language(settings.language), settings.device)
     heading = f"run {planned.name}: {settings.task} ({settings.size}) on {device.name}"
     try:
-        await proposer.prepare()
+        if config.asks:
+            await proposer.prepare()
         with watch(planned.name, heading) as watchers:
             pool = await LocalPool.open(settings.task, settings.size, device, cache, user_tasks)
             try:
                 if config.asks:
                     require_support(proposer, pool.task)
                 run, lease = planned.claim()
-                _drain_on_signals(stop)
+                if on_terminal:
+                    _drain_on_signals(stop)
 
                 def tell(event: Event) -> None:
                     for watcher in watchers:

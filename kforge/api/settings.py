@@ -147,8 +147,17 @@ def requested_settings(typed: frozenset[str], *, task: str | None, **options: An
 
 
 @contextlib.contextmanager
-def plan_run(url: str, wanted: Wanted, name: str | None, resume: str | None) -> Iterator[PlannedRun]:
+def plan_run(
+    url: str, wanted: Wanted, name: str | None, resume: str | None, *, claim: bool = True
+) -> Iterator[PlannedRun]:
     """Find the run, or prepare a new one; whatever was claimed is released at the end.
+
+    Args:
+        url: of the store.
+        wanted: what is asked for.
+        name: of a run that is made, or gone on with, if it exists.
+        resume: name of a run that exists.
+        claim: take the right to drive a stored run.
 
     Raises:
         UsageError: the options contradict each other or the stored run.
@@ -168,7 +177,8 @@ def plan_run(url: str, wanted: Wanted, name: str | None, resume: str | None) -> 
             all_of_it = asked is not None and resume is None
             changes = wanted.options if all_of_it else wanted.changes
             planned = PlannedRun(store, _merge(stored, changes), stored.name, stored)
-            planned.claim()
+            if claim:
+                planned.claim()
         else:
             assert asked is not None
             planned = PlannedRun(store, asked, _new_name(store, asked) if name is None else name, None)
@@ -234,10 +244,17 @@ def _merge(stored: Run, changes: Mapping[str, Any]) -> Settings:
         if asked != had and name not in _SESSION_SETTINGS and not (name == "models" and _moved(had, asked)):
             option = _OPTIONS.get(name, name).replace("_", "-")
             raise UsageError(
-                f"Run {stored.name!r} began with {option} {had!r}; this command says {asked!r}.",
+                f"Run {stored.name!r} began with {option} {_shown(had)}; this command says {_shown(asked)}.",
                 f"kforge evolve --resume {stored.name}, or choose another --run NAME",
             )
     return replace(began, **changes)
+
+
+def _shown(value: object) -> str:
+    """A setting in a message: files by their names."""
+    if isinstance(value, tuple) and all(isinstance(each, Given) for each in value):
+        return ", ".join(each.name for each in value) or "no files"
+    return repr(value)
 
 
 def _moved(had: tuple[str, ...], asked: tuple[str, ...]) -> bool:

@@ -33,7 +33,8 @@ def print_plan(plan: RunPlan) -> None:
     print("\ndevices here:" if plan.devices else "\ndevices here: none")
     for place in plan.devices:
         print(f"  {'takes ' if place.chosen else '      '}{place.selector}  {place.name} ({place.arch})")
-    print(f"\n{plan.evals} evaluations: {plan.given} of your own, {plan.requests} requests if none repeats")
+    made = f", {plan.told} made" if plan.told else ""
+    print(f"\n{plan.evals} evaluations{made}: {plan.given} of your own, {plan.requests} requests at least")
     print(f"first prompt about {plan.prompt_tokens:,} tokens")
     print(f"one request at most {plan.request_tokens:,} tokens, ${plan.request_usd:.4f}")
     print(f"the run at most {plan.run_tokens:,} tokens, ${plan.run_usd:.2f}")

@@ -16,6 +16,7 @@ from kforge.cli import search_options as options
 from kforge.cli.options import DeviceOption, JsonOption, SizeOption, StoreOption, TrackOption, chosen_store
 from kforge.cli.output import print_json
 from kforge.config import DEFAULTS
+from kforge.errors import UsageError
 
 if TYPE_CHECKING:
     from kforge.api.search import Watch, Watcher
@@ -63,6 +64,8 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
     from kforge.api.settings import plan_run, requested_settings
     from kforge.config import places
 
+    if given and resume is not None:
+        raise UsageError("--from belongs to a new run.", f"kforge evolve --resume {resume}")
     wanted = requested_settings(
         typed_options(context), task=task, language=language, device=device,
         models=tuple(models or DEFAULTS.models), track=checked_track(track), evals=evals, minutes=minutes,

@@ -7,10 +7,8 @@ from kforge.search.flow import Asked
 from kforge.search.prompts import parts_of, reformat_messages, render_prompt
 from kforge.search.proposer import Message
 from kforge.search.selection import Decision, decide
-from kforge.search.state import Candidate, SearchState
+from kforge.search.state import SearchState
 from kforge.types import ParseFailed
-
-SEARCH_MARK = "<<<<<"
 
 
 def next_proposal(run: RunContext, search: SearchState, ordinal: int) -> Asked:
@@ -25,19 +23,13 @@ def next_proposal(run: RunContext, search: SearchState, ordinal: int) -> Asked:
 def _messages(run: RunContext, search: SearchState, decision: Decision) -> tuple[Message, ...]:
     if decision.kind == "given":
         return ()
-    messages = render_prompt(
-        run.task, run.device, run.config.track, parts_of(decision, search), ceilings=run.pool.ceilings
-    )
     if decision.kind != "reformat" or decision.parent is None:
-        return messages
-    unread = search.judged[decision.parent]
-    reason = unread.outcome.reason if isinstance(unread.outcome, ParseFailed) else ""
-    reply = unread.candidate.reply or ""
-    edited = _edited_file(search, unread.candidate) if SEARCH_MARK in reply else None
-    return reformat_messages(messages[0].content, reply, reason, parent=edited)
-
-
-def _edited_file(search: SearchState, candidate: Candidate) -> str | None:
-    """The file that search/replace blocks of a reply were meant for."""
-    source = None if candidate.parent is None else search.judged[candidate.parent].candidate.source
-    return None if source is None else source.text
+        return render_prompt(
+            run.task, run.device, run.config.track, parts_of(decision, search), ceilings=run.pool.ceilings
+        )
+    judged = search.judged[decision.parent]
+    unread = judged.candidate.unread
+    if unread is None:
+        raise AssertionError(f"candidate {decision.parent} was read")
+    reason = judged.outcome.reason if isinstance(judged.outcome, ParseFailed) else ""
+    return reformat_messages(unread.asked, unread.reply, reason)

@@ -6,13 +6,14 @@ at a limit the run stops asking, and evaluates everything that is paid for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from kforge.clock import Clock
 from kforge.errors import UsageError
 from kforge.search.events import BudgetWarning, CandidateEvaluated, Event, Limit, ReplyReceived
-from kforge.search.proposer import NO_CHARGE, Quote
+from kforge.search.proposer import Quote
 from kforge.search.summary import Spend
 
 WARNING_SHARES = (0.5, 0.8)
@@ -43,10 +44,11 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 flag = each.name.replace("_", "-")
                 raise UsageError(
-                    f"--{flag} is {value}; it must be greater than 0.", f"give --{flag} a positive number"
+                    f"--{flag} is {value}; it must be greater than 0 and finite.",
+                    f"give --{flag} a positive number",
                 )
 
 
@@ -120,7 +122,11 @@ class Ledger:
         if limits.usd is not None:
             yield Use("usd", limits.usd, spend.usd, sum(quote.usd for quote in asked))
 
-    def exhausted(self, quote: Quote = NO_CHARGE) -> Use | None:
+    def spent(self) -> Use | None:
+        """The limit of which nothing is left, whatever is set aside; None when there is none."""
+        return next((use for use in self.uses() if use.realised >= use.allowed), None)
+
+    def exhausted(self, quote: Quote) -> Use | None:
         """The limit that forbids a request of this cost; None when it may be made."""
         for use in self.uses():
             more = _more(use.limit, quote, self.spend)
@@ -151,11 +157,14 @@ class Ledger:
                 self._said.update((use.limit, share) for share in crossed)
                 yield BudgetWarning(use.limit, str(use), crossed[-1])
 
-    def end_of(self, use: Use) -> Iterator[BudgetWarning]:
+    def end_of(self, use: Use, quote: Quote) -> Iterator[BudgetWarning]:
         """That a limit ends the asking, said once."""
         if (use.limit, 1.0) not in self._said:
             self._said.update((use.limit, share) for share in (*WARNING_SHARES, 1.0))
-            yield BudgetWarning(use.limit, f"{use}; nothing more is asked for, what is under way is finished")
+            more = _more(use.limit, quote, self.spend)
+            costs = f"${more:.2f}" if use.limit == "usd" else f"{more:,.0f} {_WORDS[use.limit]}"
+            next_one = f", and the next request may take up to {costs}" if more else ""
+            yield BudgetWarning(use.limit, f"{use}{next_one}: nothing more is asked for")
 
 
 def _more(limit: Limit, quote: Quote, spend: Spend) -> float:

@@ -69,11 +69,22 @@ class LoopConfig:
     poll_s: float = 1.0
 
     def __post_init__(self) -> None:
-        for flag, value in (("evals", self.evals), ("in-flight", self.in_flight)):
+        counts = (
+            ("evals", self.evals),
+            ("in-flight", self.in_flight),
+            ("max-reply-tokens", self.max_completion_tokens),
+        )
+        for flag, value in counts:
             if value is not None and not value > 0:
                 raise UsageError(
                     f"--{flag} is {value}; it must be greater than 0.", f"give --{flag} 1 or more"
                 )
+
+        if self.evals < len(self.given):
+            raise UsageError(
+                f"--evals {self.evals} is fewer than the {len(self.given)} files of --from.",
+                f"give --evals {len(self.given)} or more",
+            )
 
     @property
     def asks(self) -> bool:

@@ -120,6 +120,15 @@ class BudgetWarning:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionFailing:
+    """A candidate could not be carried to its end: what is under way is finished, and the session ends."""
+
+    ordinal: int
+    reason: str
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """A stop signal arrived: 1 drains what is in flight, 2 cancels it."""
 
@@ -144,6 +153,7 @@ Event = (
     | CandidateEvaluated
     | EliteChanged
     | BudgetWarning
+    | SessionFailing
     | StopRequested
     | RunEnded
 )

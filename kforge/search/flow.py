@@ -21,7 +21,7 @@ from kforge.search.parse import parse_reply, storable
 from kforge.search.pool import BuildReport, EvaluationRequest, MeasureReport
 from kforge.search.proposer import Message, ProposalRequest, Reply, Unanswered, signed
 from kforge.search.selection import Decision
-from kforge.search.state import Candidate, SearchState
+from kforge.search.state import Candidate, SearchState, Unread
 from kforge.types import (
     BuildFailed,
     Built,
@@ -183,12 +183,12 @@ class Flow:
         """The user's own file, stored as a reply that nobody was paid for."""
         given = self._run.config.given[asked.decision.ordinal]
         proposal_id = asked.proposal_id or self._begin_proposal(asked, 0, signed(GIVEN, given.name))
-        return self._store_reply(asked.decision, proposal_id, Reply(given.text, "", 0, 0, 0.0), 0.0)
+        return self._store_reply(asked, proposal_id, Reply(given.text, "", 0, 0, 0.0), 0.0)
 
     async def _propose(self, asked: Asked) -> Parsed | Asked:
         run, decision = self._run, asked.decision
         request = self.request(asked)
-        reason = ""
+        reason, next_step = "", "look at the model's server"
         for attempt in range(1 + MAX_RETRIES):
             proposal_id = asked.proposal_id or self._begin_proposal(asked, attempt, run.proposer.name)
             started = run.clock.monotonic()
@@ -203,18 +203,18 @@ class Flow:
             except InfraError as error:
                 if run.proposer.keeps_requests:
                     raise  # the request stays open; nothing that was asked for is given up
-                reason = error.message
+                reason, next_step = error.message, error.next_step
             else:
                 if isinstance(answer, Unanswered):
                     return replace(asked, proposal_id=proposal_id, unanswered=answer)
-                return self._store_reply(decision, proposal_id, answer, run.clock.monotonic() - started)
+                return self._store_reply(asked, proposal_id, answer, run.clock.monotonic() - started)
             run.store.abandon_proposal(proposal_id, run.clock.now())
             if attempt < MAX_RETRIES:
                 run.on_event(InfraRetried(decision.ordinal, reason, attempt + 1))
         raise InfraError(
             f"Proposer {run.proposer.name} failed {1 + MAX_RETRIES} times"
             f" on proposal {decision.ordinal}: {reason}",
-            run.resume_command,
+            next_step,
         )
 
     @property
@@ -238,8 +238,8 @@ class Flow:
         run.on_event(ProposalSent(decision.ordinal, decision.kind, attempt))
         return proposal_id
 
-    def _store_reply(self, decision: Decision, proposal_id: str, reply: Reply, seconds: float) -> Parsed:
-        run = self._run
+    def _store_reply(self, asked: Asked, proposal_id: str, reply: Reply, seconds: float) -> Parsed:
+        run, decision = self._run, asked.decision
         if decision.kind == "given":
             parsed = run.parse_candidate(reply.content)
         else:
@@ -271,7 +271,7 @@ class Flow:
                 reply.model,
             )
         )
-        unread = reply.content if source is None else None
+        unread = Unread(asked.messages, storable(reply.content)) if source is None else None
         candidate = Candidate(candidate_id, decision.ordinal, decision.kind, decision.parent, source, unread)
         return Parsed(candidate, parsed if isinstance(parsed, ParseFailed) else None)
 

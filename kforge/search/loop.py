@@ -16,21 +16,20 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from kforge.clock import Clock
-from kforge.codec import to_dict
 from kforge.data.lease import Lease
-from kforge.errors import InfraError, KforgeError, StoreError
-from kforge.search.accounts import accounts_of
+from kforge.errors import KforgeError, StoreError
 from kforge.search.archive import Archive
 from kforge.search.asking import next_proposal
-from kforge.search.budget import Ledger
+from kforge.search.budget import Ledger, Use
 from kforge.search.context import LoopConfig, RunContext
+from kforge.search.ending import end_session, with_resume
 from kforge.search.events import (
     AnswerAwaited,
     BudgetWarning,
     Event,
-    RunEnded,
     RunStarted,
     RunState,
+    SessionFailing,
 )
 from kforge.search.flow import Asked, Finished, Flow
 from kforge.search.parse import ParseCandidate
@@ -39,7 +38,7 @@ from kforge.search.proposer import NO_CHARGE, Proposer, Quote, require_support
 from kforge.search.resume import History, history_of
 from kforge.search.state import SearchState
 from kforge.search.stop import StopSignal
-from kforge.search.summary import RunSummary, summarise
+from kforge.search.summary import RunSummary
 from kforge.search.tell import tell, tell_again
 from kforge.search.watch import announce_stop, keep_lease
 from kforge.types import DeviceInfo, TaskDescription
@@ -124,6 +123,7 @@ class _Session:
         self._untold: set[int] = set()
         self._unanswered: dict[int, Asked] = {}
         self._progress = False  # something was told since the last look for answers
+        self._failure: KforgeError | None = None
         self._next_ordinal = 0
         self._started = run.clock.monotonic()
 
@@ -161,7 +161,7 @@ class _Session:
                 if renewing in done:
                     renewing.result()  # the lease is lost
                 for task in [task for task in self._tasks if task in done]:
-                    self._take(self._tasks.pop(task), task.result())
+                    self._take(self._tasks.pop(task), task)
                 self._tell_ready()
                 for warning in self._ledger.warnings():
                     run.on_event(warning)
@@ -169,13 +169,25 @@ class _Session:
                     self._look_for_answers()
                 if stopping in done:
                     watchers.discard(stopping)
+            if self._failure is not None:
+                raise self._failure
         finally:
             for watcher in (stopping, renewing):
                 watcher.cancel()
             await asyncio.gather(stopping, renewing, return_exceptions=True)
 
-    def _take(self, ordinal: int, result: Finished | Asked) -> None:
-        """Take in how a candidate's way ended, for now or for good."""
+    def _take(self, ordinal: int, task: asyncio.Task[Finished | Asked]) -> None:
+        """Take in how a way ended; the first failure lets what is under way, and paid for, come to its end."""
+        try:
+            result = task.result()
+        except StoreError:
+            raise
+        except KforgeError as error:
+            if self._failure is not None:
+                raise
+            self._failure = error
+            self._run.on_event(SessionFailing(ordinal, error.message, len(self._tasks)))
+            return
         if isinstance(result, Finished):
             self._unanswered.pop(ordinal, None)
             self._ready[ordinal] = result
@@ -248,26 +260,27 @@ class _Session:
             pass
 
     def _has_room(self) -> bool:
-        config, outstanding = self._run.config, len(self._untold)
+        """Whether another proposal may be decided; the user's own files are told before anybody is asked."""
+        config, outstanding, own = self._run.config, len(self._untold), len(self._run.config.given)
         return (
             outstanding < self._run.window
             and self._search.evaluations + outstanding < config.evals
             and self._next_ordinal < config.max_proposals
+            and (self._next_ordinal < own or all(ordinal >= own for ordinal in self._untold))
         )
 
     def _may_propose(self) -> bool:
-        """Limits that are not part of the decision rule: a stop, what may be used."""
-        return self._stop.level == 0 and self._affords(NO_CHARGE)
+        """Limits that are not part of the decision rule: a stop, a failure, what may be used."""
+        if self._stop.level or self._failure is not None:
+            return False
+        return not self._ended_by(self._ledger.spent())
 
-    def _affords(self, quote: Quote) -> bool:
-        """Whether the limits allow a request of this cost; says so when they end the asking."""
-        use = self._ledger.exhausted(quote)
-        if use is None:
-            return True
-        if not self._tasks:  # what is under way may turn out cheaper than what is set aside for it
-            for warning in self._ledger.end_of(use):
+    def _ended_by(self, use: Use | None, quote: Quote = NO_CHARGE) -> bool:
+        """Whether a limit ends the asking; said once nothing is outstanding that may yet turn out cheaper."""
+        if use is not None and not self._untold:
+            for warning in self._ledger.end_of(use, quote):
                 self._run.on_event(warning)
-        return False
+        return use is not None
 
     def _start_next(self, *, lost: bool = False) -> bool:
         """Decide the next proposal and ask for it.
@@ -281,21 +294,24 @@ class _Session:
         run = self._run
         asked = next_proposal(run, self._search, self._next_ordinal)
         decision = asked.decision
+        quote = NO_CHARGE
         if decision.kind != "given":
             quote = run.proposer.quote(self._flow.request(asked))
-            if not self._ledger.spend.proposals:
+            if self._ledger.spend.proposals <= len(run.config.given):
                 self._ledger.require_affordable(quote)
-            if not lost and not self._affords(quote):
+            if not lost and self._ended_by(self._ledger.exhausted(quote), quote):
                 return False
-            self._ledger.commit(decision.ordinal, quote)
         self._search.note_decision(decision.kind, decision.parent)
-        self._begin(decision.ordinal, self._flow.propose_and_evaluate(asked))
+        self._begin(decision.ordinal, self._flow.propose_and_evaluate(asked), quote)
         return True
 
-    def _begin(self, ordinal: int, flow: Coroutine[None, None, Finished | Asked] | None) -> None:
+    def _begin(
+        self, ordinal: int, flow: Coroutine[None, None, Finished | Asked] | None, quote: Quote = NO_CHARGE
+    ) -> None:
         self._untold.add(ordinal)
         self._next_ordinal = max(self._next_ordinal, ordinal + 1)
         if flow is not None:
+            self._ledger.commit(ordinal, quote)
             self._tasks[asyncio.create_task(flow)] = ordinal
 
     # ---------------------------------------------------------------------------------------- restoring
@@ -315,6 +331,9 @@ class _Session:
                 requeued=len(history.waiting),
             )
         )
+        if run.proposer.unpriced:
+            unknown = f"the price of {', '.join(run.proposer.unpriced)} is unknown and counts as $0.00"
+            run.on_event(BudgetWarning("usd", unknown, 0.0))
         for told in history.told:
             # A window smaller than the stored run's would not have reached this ordinal yet.
             while told.candidate.ordinal >= self._next_ordinal:
@@ -359,7 +378,7 @@ class _Session:
             return "finished"
         if self._stop.level > 0:
             return "interrupted"
-        if self._unanswered and self._ledger.exhausted() is None:
+        if self._unanswered and self._ledger.spent() is None:
             return "waiting"
         if self._next_ordinal >= self._run.config.max_proposals:
             gave = f"{self._next_ordinal} proposals gave {self._search.evaluations} different candidates"
@@ -367,26 +386,7 @@ class _Session:
         return "budget"
 
     def _end(self, state: RunState) -> RunSummary:
-        run = self._run
-        seconds = run.clock.monotonic() - self._started
-        keeps = run.proposer.keeps_requests
-        if not keeps:  # what a second stop cut off is abandoned spend, now as after a kill
-            run.store.abandon_open_proposals(run.run_id, run.clock.now())
-        summary = summarise(
-            self._search,
-            self._ledger.spend,
-            state=state,
-            proposer=run.proposer.name,
-            offline=run.proposer.offline,
-            unanswered=self._ledger.spend.open if keeps else 0,
-            evals_budget=run.config.evals,
-            accounts=accounts_of(run.store.load_run(run.run_id)),
-            seconds=seconds,
-            device_idle_s=run.pool.idle_while_queued_s(),
-        )
-        run.store.set_run_state(run.run_id, state, to_dict(summary), run.clock.now())
-        run.on_event(RunEnded(state))
-        return summary
+        return end_session(self._run, self._search, self._ledger, state, self._started)
 
     def _resumable(self, error: KforgeError) -> KforgeError:
         """The error with how to go on; the run's state is stored if the store still works."""
@@ -396,6 +396,4 @@ class _Session:
             self._end("interrupted")
         except StoreError as second:
             return second
-        if not isinstance(error, InfraError) or self._run.resume_command in error.next_step:
-            return error
-        return type(error)(error.message, f"{error.next_step}; then {self._run.resume_command}")
+        return with_resume(error, self._run.resume_command)

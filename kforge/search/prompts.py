@@ -8,7 +8,7 @@ workloads, contract and parent always stay.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, assert_never
@@ -121,24 +121,22 @@ def render_prompt(
     return Message("system", system), Message("user", user)
 
 
-def reformat_messages(
-    system: str, reply: str, reason: str, *, parent: str | None = None
-) -> tuple[Message, ...]:
+def reformat_messages(asked: Sequence[Message], reply: str, reason: str) -> tuple[Message, ...]:
     """The one cheap turn after a reply that held no readable kernel: the same kernel, readably.
 
+    The conversation goes on, so nothing that the kernel needs is missing (task, parent), and a server may
+    have its beginning cached.
+
     Args:
-        system: the system message of the prompt that was answered; it holds the contract.
+        asked: the messages that were answered.
         reply: what came back. Thoughts are dropped, the middle of a long one is left out.
         reason: why it could not be read.
-        parent: the file that search/replace blocks in the reply were meant for, if it held any; without it
-            nobody could write the whole file.
     """
     answer = answer_in(reply)
     text = reply if isinstance(answer, UnfinishedThought) or not answer.strip() else answer
-    user = _environment().get_template("reformat.j2").render(
-        reason=_short(reason), reply=_without_middle(_UNSEEN.sub("", text)), parent=parent
-    )  # fmt: skip
-    return Message("system", system), Message("user", user.strip() + "\n")
+    user = _environment().get_template("reformat.j2").render(reason=_short(reason))
+    said = Message("assistant", _without_middle(_UNSEEN.sub("", text)))
+    return (*asked, said, Message("user", user.strip() + "\n"))
 
 
 def parts_of(decision: Decision, state: SearchState) -> PromptParts:

@@ -13,7 +13,7 @@ from kforge.search.flow import Asked, Parsed
 from kforge.search.parse import ParseCandidate, parse_reply
 from kforge.search.proposer import Message, signature
 from kforge.search.selection import Decision, DecisionKind
-from kforge.search.state import Candidate
+from kforge.search.state import Candidate, Unread
 from kforge.search.summary import Spend
 from kforge.types import ParseFailed
 
@@ -99,23 +99,28 @@ def _parsed(
     else:
         result = ParseFailed("the reply was not stored")
     source = None if isinstance(result, ParseFailed) or stored.source is None else result
-    unread = proposal.reply.text if source is None and proposal.reply is not None else None
+    unread = None
+    if source is None and proposal.reply is not None:
+        unread = Unread(_messages(proposal), proposal.reply.text)
     candidate = Candidate(stored.id, stored.ordinal, _kind(proposal), stored.parent_id, source, unread)
     return Parsed(candidate, result if isinstance(result, ParseFailed) else None)
 
 
 def _asked(proposal: Proposal) -> Asked:
     """An open request, word for word as it was made: no change of kforge or of a clock rewords it."""
+    parent = proposal.parents[0] if proposal.parents else None
+    decision = Decision(proposal.ordinal, _kind(proposal), parent, proposal.inspirations, proposal.seed)
+    return Asked(decision, _messages(proposal), proposal.id)
+
+
+def _messages(proposal: Proposal) -> tuple[Message, ...]:
     try:
-        messages = from_json(tuple[Message, ...], proposal.prompt)
+        return from_json(tuple[Message, ...], proposal.prompt)
     except ValueError as error:
         raise StoreError(
             f"The prompt of proposal {proposal.ordinal} is damaged.",
             "restore the store from a copy, or start a new run",
         ) from error
-    parent = proposal.parents[0] if proposal.parents else None
-    decision = Decision(proposal.ordinal, _kind(proposal), parent, proposal.inspirations, proposal.seed)
-    return Asked(decision, messages, proposal.id)
 
 
 def _kind(proposal: Proposal) -> DecisionKind:

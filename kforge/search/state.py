@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from kforge.search.archive import Archive, Entry, objective_of
+from kforge.search.proposer import Message
 from kforge.search.selection import DecisionKind
 from kforge.types import (
     BuildFailed,
@@ -29,12 +30,20 @@ _REPAIRABLE = (ScreenedOut, BuildFailed, CheckFailed, TimedOut)
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A request, and a reply in which no kernel could be read."""
+
+    asked: tuple[Message, ...]
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A stored reply, parsed.
 
     Attributes:
         source: None when the reply held no candidate.
-        reply: the reply's text where there is no source, to be asked for again; else None.
+        unread: what was asked and answered where there is no source, to be asked for again; else None.
     """
 
     id: str
@@ -42,7 +51,7 @@ class Candidate:
     kind: DecisionKind
     parent: str | None
     source: CandidateSource | None
-    reply: str | None = None
+    unread: Unread | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +110,8 @@ class SearchState:
         return tuple(
             candidate_id
             for candidate_id, judged in self.judged.items()
-            if judged.candidate.reply is not None
-            and judged.candidate.reply.strip()
+            if judged.candidate.unread is not None
+            and judged.candidate.unread.reply.strip()
             and judged.candidate.kind not in ("reformat", "given")
             and candidate_id not in self.repaired
         )
@@ -131,8 +140,9 @@ class SearchState:
         candidate = judged.candidate
         self.judged[candidate.id] = judged
         self.statuses[judged.outcome.status] += 1
-        if candidate.kind == "repair" and candidate.parent is not None:
-            self.repair_depth[candidate.id] = self.repair_depth.get(candidate.parent, 0) + 1
+        if candidate.kind in ("repair", "reformat") and candidate.parent is not None:
+            deeper = 1 if candidate.kind == "repair" else 0
+            self.repair_depth[candidate.id] = self.repair_depth.get(candidate.parent, 0) + deeper
         if judged.key is not None:
             self.by_key.setdefault(judged.key, candidate.id)
         if judged.duplicate:

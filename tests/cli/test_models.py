@@ -184,6 +184,15 @@ def test_a_search_from_own_kernels_goes_on_when_events_cannot_be_written(kforge:
     assert done.err.count("--events /dev/full: No space left on device; the run goes on without it") == 1
 
 
+def test_a_dry_run_of_own_kernels_asks_for_no_model(kforge: Terminal) -> None:
+    (kforge.cwd / "own.py").write_text(CANDIDATE.replace("FACTOR", "2.0f"))
+    plan = kforge("evolve", "--task", "./mine.py", "--from", "own.py", "--evals", "1", "--dry-run", "--json")
+    assert (plan.code, plan.document["requests"], plan.document["run_usd"]) == (0, 0, 0.0)
+    refused = kforge("evolve", "--task", "./mine.py", "--dry-run", "--max-reply-tokens", "-1", "--json")
+    assert (refused.code, refused.error["code"]) == (2, "usage")
+    assert "--max-reply-tokens is -1" in refused.error["message"]
+
+
 def test_own_kernels_that_cannot_be_used_are_named(kforge: Terminal) -> None:
     (kforge.cwd / "cuda.py").write_text(CANDIDATE.replace('"sycl"', '"cuda"'))
     (kforge.cwd / "model.py").write_text("class ModelNew: pass\n")

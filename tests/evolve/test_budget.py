@@ -12,7 +12,7 @@ from kforge.errors import UsageError
 from kforge.search.budget import NO_LIMITS, Ledger, Limits
 from kforge.search.events import BudgetWarning, CandidateEvaluated, Event
 from kforge.search.pool import EvaluationRequest, MeasureReport
-from kforge.search.proposer import ProposalRequest, Quote, Reply
+from kforge.search.proposer import NO_CHARGE, ProposalRequest, Quote, Reply, Unanswered
 from kforge.search.summary import RunSummary, Spend
 from kforge.types import Built
 from tests.evolve.world import ScriptProposer, WorldPool, config, make_run, run_session
@@ -110,6 +110,35 @@ def test_device_seconds_end_the_asking(store: Store) -> None:
     assert warned(events)[-1] == ("device_seconds", 1.0)
 
 
+class Mailbox(PricedProposer):
+    """Keeps its requests, and has one answer."""
+
+    keeps_requests = True
+
+    async def propose(self, request: ProposalRequest) -> Reply | Unanswered:  # type: ignore[override]
+        return await super().propose(request) if request.ordinal == 0 else Unanswered("here", "p", "")
+
+    def quote(self, request: ProposalRequest) -> Quote:
+        return NO_CHARGE
+
+
+def test_prompts_that_wait_do_not_use_up_the_device(store: Store) -> None:
+    settings = dataclasses.replace(
+        config(9, limits=Limits(device_seconds=7.0), in_flight=4), stop_when_waiting=True
+    )
+    summary = run_session(store, settings, SlowPool(), Mailbox("ok:2:000"))
+    assert (summary.state, summary.unanswered, summary.device_seconds) == ("waiting", 3, 2.0)
+
+
+def test_the_end_of_a_budget_says_what_the_next_request_might_cost(store: Store) -> None:
+    summary, events = session(store, Limits(usd=3.3), DearProposer(*GENES))
+    assert summary.usd == 3.0
+    last = [event for event in events if isinstance(event, BudgetWarning)][-1]
+    assert last.reason == (
+        "$3.00 of $3.3 dollars are used, and the next request may take up to $1.00: nothing more is asked for"
+    )
+
+
 def test_a_run_goes_on_with_what_a_larger_limit_leaves(store: Store) -> None:
     first, _ = session(store, Limits(usd=3.0), DearProposer(*GENES))
     again, _ = session(store, Limits(usd=3.0), DearProposer(*GENES))
@@ -127,7 +156,7 @@ def test_a_limit_below_one_request_is_refused_before_anything_is_asked(store: St
 
 @pytest.mark.parametrize("name", ["minutes", "device_seconds", "tokens", "usd"])
 def test_limits_that_allow_nothing_are_refused(name: str) -> None:
-    for value in (0, -1, float("nan")):
+    for value in (0, -1, float("nan"), float("inf")):
         changes: dict[str, Any] = {name: value}
         with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} is"):
             dataclasses.replace(NO_LIMITS, **changes)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kforge.data.store import Store
+from kforge.errors import UsageError
 from kforge.eval.candidate import parse_candidate
 from kforge.search.context import Given
 from kforge.search.proposer import ProposalRequest, Reply
@@ -37,6 +40,20 @@ def test_own_kernels_are_evaluated_first_and_nobody_is_paid_for_them(store: Stor
     assert {e.speedup for e in summary.elites} == {1.0, 3.0, 4.0}
 
 
+def test_nobody_is_asked_before_own_kernels_are_told(store: Store) -> None:
+    proposer = ScriptProposer(*["ok:4:222"] * 9)
+    run_session(store, config(6, given=MINE, in_flight=4), WorldPool(), proposer)
+    first = proposer.requests[0].messages[-1].content
+    assert "// gene ok:3:110" in first or "// gene ok:1:000" in first, (
+        "a prompt shows what is there to improve"
+    )
+
+
+def test_fewer_evaluations_than_own_kernels_are_refused() -> None:
+    with pytest.raises(UsageError, match="--evals 1 is fewer than the 2 files of --from"):
+        config(1, given=MINE)
+
+
 def test_a_run_of_own_kernels_only_asks_nobody(store: Store) -> None:
     proposer = ScriptProposer("ok:4:222")
     summary = run_session(store, config(2, given=MINE), WorldPool(), proposer)
@@ -51,13 +68,16 @@ def test_a_resumed_run_does_not_evaluate_own_kernels_again(store: Store) -> None
     assert pool.built == {"ok:3:110": 1, "ok:1:000": 1, "ok:4:222": 1}
 
 
+RAMBLING = "The gene is ok:2:000, of course; I would write it in one pass."
+
+
 class Rambling(ScriptProposer):
     """Answers the first request with prose, and the second with the kernel that it meant."""
 
     async def propose(self, request: ProposalRequest) -> Reply:
         self.requests.append(request)
         if request.ordinal == 0:
-            return reply("The gene is ok:2:000, of course; I would write it in one pass.")
+            return reply(RAMBLING)
         return reply(f"```python\n{candidate_text(f'ok:{1 + request.ordinal}:000')}```")
 
 
@@ -67,10 +87,9 @@ def test_a_reply_without_a_kernel_is_asked_for_again_once(store: Store) -> None:
     records = store.load_run(make_run(store))
     assert [p.kind for p in records.proposals] == ["first", "reformat", "improve"]
     first, second = (request.messages for request in proposer.requests[:2])
-    assert second[0] == first[0], "the contract is the same, and a server may have it cached"
-    assert "The gene is ok:2:000, of course" in second[1].content
-    assert "no fenced code block" in second[1].content
-    assert len(second[1].content) < len(first[1].content), "the turn is cheap"
+    assert second[:2] == first, "the conversation goes on, and a server may have its beginning cached"
+    assert (second[2].role, second[2].content) == ("assistant", RAMBLING)
+    assert "no fenced code block" in second[3].content
     assert records.candidates[1].parent_id == records.candidates[0].id
     assert summary.statuses == {"parse_failed": 1, "passed": 2}
     assert summary.usd == 1.5, "a reply without a kernel costs money too"
@@ -87,7 +106,7 @@ def test_a_resumed_run_asks_again_for_what_it_could_not_read(store: Store) -> No
     run_session(store, config(1, in_flight=1), WorldPool(), Rambling())
     proposer = Rambling()
     run_session(store, config(2, in_flight=1), WorldPool(), proposer)
-    assert "The gene is ok:2:000, of course" in proposer.requests[0].messages[1].content
+    assert proposer.requests[0].messages[2].content == RAMBLING
 
 
 def test_the_texts_above_are_candidates() -> None:

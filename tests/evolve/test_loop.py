@@ -23,6 +23,7 @@ from kforge.search.events import (
     ReplyReceived,
     RunEnded,
     RunStarted,
+    SessionFailing,
 )
 from kforge.search.pool import EvaluationRequest, MeasureReport
 from kforge.search.proposer import ProposalRequest, Reply
@@ -210,6 +211,26 @@ def test_a_dead_proposer_stops_the_run(store: Store) -> None:
     with pytest.raises(InfraError, match="connection refused") as caught:
         run_session(store, config(1), WorldPool(), UnreachableProposer(4, False))
     assert "--resume r1" in caught.value.next_step
+
+
+def test_what_is_under_way_is_finished_when_a_proposal_fails(store: Store) -> None:
+    class OneFails(ScriptProposer):
+        async def propose(self, request: ProposalRequest) -> Reply:
+            if request.ordinal == 1:
+                raise NoMoreReplies("no credit left", "add credit")
+            await asyncio.sleep(0.05)
+            return await super().propose(request)
+
+    events: list[Event] = []
+    proposer = OneFails(*[f"ok:{n}:000" for n in range(1, 9)])
+    settings = config(8, in_flight=4, deterministic=False)
+    with pytest.raises(NoMoreReplies):
+        run_session(store, settings, WorldPool(in_flight=4), proposer, on_event=events.append)
+    records = store.load_run(make_run(store))
+    assert [p.state for p in records.proposals] == ["replied", "abandoned", "replied", "replied"]
+    assert len(records.evaluations) == 3, "what was paid for is told"
+    assert [e.in_flight for e in events if isinstance(e, SessionFailing)] == [3]
+    assert records.run.state == "interrupted"
 
 
 def test_a_proposer_without_more_replies_is_asked_once(store: Store) -> None:

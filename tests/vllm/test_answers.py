@@ -31,6 +31,7 @@ def test_the_answer_is_the_file_after_the_thoughts() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.sycl
 def test_every_form_passes_and_has_a_cell(tmp_path: Path, cache: Path) -> None:
     kforge = Terminal(tmp_path, environment(tmp_path / "home", cache))

@@ -179,9 +179,13 @@ def write_replies(path: Path, records: RunRecords) -> int:
         How many there are: every proposal that was answered, with what it cost.
 
     Raises:
-        UsageError: the file cannot be written; what was there before still is.
+        UsageError: there are none, or the file cannot be written; what was there before still is.
     """
     answered = [p for p in records.proposals if p.reply is not None and p.kind != "given"]
+    if not answered:
+        raise UsageError(f"Run {records.run.name!r} has no replies yet.", "kforge runs list")
+    if path.is_dir() or not path.name:
+        raise UsageError(f"{path} is a directory.", "name the file to write")
     lines = [to_json(_recorded(proposal)) + "\n" for proposal in answered]
     draft = path.with_name(f".{path.name}.tmp")
     try:
