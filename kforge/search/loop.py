@@ -177,7 +177,7 @@ class _Session:
             await asyncio.gather(stopping, renewing, return_exceptions=True)
 
     def _take(self, ordinal: int, task: asyncio.Task[Finished | Asked]) -> None:
-        """Take in how a way ended; the first failure lets what is under way, and paid for, come to its end."""
+        """Take in how a way ended; after the first failure what is under way, and paid for, still ends."""
         try:
             result = task.result()
         except StoreError:

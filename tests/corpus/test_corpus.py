@@ -71,7 +71,6 @@ def test_every_reply_has_words_and_an_author() -> None:
     assert [entry.id for entry in corpus() if not (entry.reply and entry.model and entry.task)] == []
 
 
-@pytest.mark.xfail(strict=True, reason="the SYCL replies and those of a small model are not recorded yet")
 def test_the_corpus_is_broad() -> None:
     every = corpus()
     failures = [entry.decision for entry in every if isinstance(entry.decision, FailedDecision)]
