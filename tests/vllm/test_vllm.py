@@ -95,14 +95,14 @@ def asked(kforge: Terminal) -> list[Asked]:
 def test_a_served_model_writes_a_verified_kernel(kforge: Terminal, server: Served, kind: str) -> None:
     spec = f"vllm:tiny@{server.url}" if kind == "vllm" else "openai:tiny"
     base = f"{server.url}/v1"
-    done = kforge(*SEARCH, "--model", spec, "--run", "r", "--evals", "6", OPENAI_BASE_URL=base)
+    done = kforge(*SEARCH, "--model", spec, "--run", "r", "--evals", "4", OPENAI_BASE_URL=base)
     assert done.code == 0, done.err
     summary = done.document
     assert (summary["state"], summary["offline"]) == ("finished", False)
     rows = kforge("runs", "show", "r", "--store", "s.sqlite", "--json").document
     assert any(row["outcome"]["status"] == "passed" for row in rows), rows
     answered = asked(kforge)
-    assert len(answered) >= 6
+    assert len(answered) >= 4
     for row in answered:
         assert row.model == f"{kind}:tiny"
         assert row.prompt_tokens > 1000  # as the server counts: the whole prompt
