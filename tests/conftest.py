@@ -44,6 +44,7 @@ def _run(command: list[str], cwd: Path) -> None:
     assert done.returncode == 0, (cwd / "commands.log").read_text()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Under xdist, whatever measures on a device stays in one process: times taken side by side are noise."""
     for item in items:
