@@ -150,7 +150,9 @@ def _kind(spec: str) -> tuple[ProposerKind, str]:
     kind = PROPOSERS.get(name)
     complete = kind is not None and (bool(rest) if ":" in kind.spec else not colon)
     if kind is None or not complete:
-        raise _malformed(spec, f"this version has: {_listed()}", f"use one of: {_listed()}")
+        raise _malformed(
+            spec, f"this version has: {_listed()}", "use --model offline to try kforge out, or one of those"
+        )
     return kind, rest
 
 
