@@ -175,6 +175,6 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written: No such file"):
         write_replies(tmp_path / "none" / "replies.jsonl", records)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="is a directory"):
         write_replies(tmp_path / "folder", records)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "folder"]

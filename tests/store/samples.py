@@ -34,7 +34,7 @@ def new_run(store: Store, name: str = "demo", seconds: float = 0) -> Run:
     )
 
 
-def ask(store: Store, run: Run, ordinal: int, prompt: str = "write a kernel") -> str:
+def ask(store: Store, run: Run, ordinal: int, prompt: str = '[{"role": "user", "content": "write"}]') -> str:
     return store.begin_proposal(
         run.id, ordinal=ordinal, kind="improve", prompt=prompt, model="offline", seed=7, now=at(ordinal)
     )
