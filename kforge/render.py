@@ -178,7 +178,7 @@ def print_summary(run: str, task: str, size: str, summary: RunSummary) -> None:
     print_accounts(summary.accounts)
     print(
         f"{summary.evaluations}/{summary.evals_budget} evaluations, {summary.duplicates} duplicates, "
-        f"{summary.proposals} proposals by {summary.proposer}, "
+        f"{summary.proposals} proposals by {_asked(summary)}, "
         f"{summary.prompt_tokens + summary.completion_tokens:,} tokens, ${summary.usd:.2f}, "
         f"{summary.seconds:.0f} s, {summary.device_seconds:.0f} s on the device, "
         f"idle while work was queued {summary.device_idle_s:.1f} s"
@@ -186,6 +186,11 @@ def print_summary(run: str, task: str, size: str, summary: RunSummary) -> None:
     if summary.state != "finished" and not summary.unanswered:
         raised = " and a higher limit (--evals, --minutes, --usd, --tokens, --device-seconds)"
         print(f"go on: kforge evolve --resume {run}{raised if summary.state == 'budget' else ''}")
+
+
+def _asked(summary: RunSummary) -> str:
+    own = all(account.by == "kind" or account.name.startswith("file: ") for account in summary.accounts)
+    return "you" if own and summary.accounts else summary.proposer
 
 
 def print_best(run: str, best: BestCandidate | None) -> None:

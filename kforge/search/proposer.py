@@ -178,5 +178,7 @@ def require_support(proposer: Proposer, task: TaskDescription) -> None:
     reason = proposer.supports(task)
     if reason is not None:
         raise UsageError(
-            f"Proposer {proposer.name} cannot write for task {task.id}: {reason}", "kforge tasks list"
+            f"Proposer {proposer.name} cannot write for task {task.id}: {reason}",
+            "ask a model: --model openai:MODEL, vllm:MODEL@URL or exchange:DIR (docs/models.md); or evaluate "
+            "your own kernel: --from FILE --evals 1",
         )

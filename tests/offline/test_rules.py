@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from kforge.errors import UsageError
 from kforge.search.offline import genes as breeding
 from kforge.search.offline import slips
 from kforge.search.offline.assemble import candidate, join
@@ -14,7 +15,7 @@ from kforge.search.offline.genes import Recipe
 from kforge.search.offline.proposer import OfflineProposer, answer
 from kforge.search.offline.reading import read
 from kforge.search.offline.registry import RECIPES, find
-from kforge.search.proposer import Message, ProposalRequest
+from kforge.search.proposer import Message, ProposalRequest, require_support
 from kforge.types import TaskDescription
 
 IDS = [recipe.task_id for recipe in RECIPES]
@@ -181,10 +182,11 @@ def test_protocol_and_support() -> None:
     assert (proposer.name, proposer.offline) == ("offline", True)
     for task_id in IDS:
         assert proposer.supports(TaskDescription(task_id, "", "small", "", "", ())) is None
-    reason = proposer.supports(TaskDescription("user/mine", "", "small", "", "", ()))
-    assert reason is not None
-    assert "user/mine" in reason
-    assert "kforge eval" in reason
+    with pytest.raises(UsageError, match="user/mine") as refused:
+        require_support(proposer, TaskDescription("user/mine", "", "small", "", "", ()))
+    assert "kb/L1/19" in refused.value.message
+    assert "--model openai:MODEL" in refused.value.next_step
+    assert "--from FILE" in refused.value.next_step
     request = ProposalRequest((Message("system", "x"), Message("user", first_prompt("kb/L1/19"))), 2, 0, 1000)
     reply = asyncio.run(proposer.propose(request))
     assert reply.content == answer(first_prompt("kb/L1/19"), 2)

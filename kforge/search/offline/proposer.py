@@ -42,11 +42,7 @@ class OfflineProposer(FreeOfCharge):
         if find(task.id) is not None:
             return None
         known = ", ".join(recipe.task_id for recipe in RECIPES)
-        return (
-            f"the offline proposer has no rules for task {task.id}; it writes kernels for {known}. "
-            "Use --model exchange:DIR to answer the prompts yourself, "
-            "or measure a kernel of yours with kforge eval."
-        )
+        return f"it has no rules for it; it knows {known}."
 
     async def propose(self, request: ProposalRequest) -> Reply:
         """Answer from the messages and the seed alone."""
