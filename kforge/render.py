@@ -171,7 +171,8 @@ def print_summary(run: str, task: str, size: str, summary: RunSummary) -> None:
     """The end of a run: the best kernel, the grid, failures by class, what it took."""
     print(f"run {run}: {task} ({size}), {summary.state}")
     if summary.offline:
-        print(no_model_label(summary.proposer))
+        own = _asked(summary) == "you"
+        print("your own kernels: no model was asked" if own else no_model_label(summary.proposer))
     print_best(run, summary.best)
     print_grid(summary.elites)
     print_failures(summary.statuses)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 LARGEST = 2**63  # what a store's integer column holds
 # Options whose name is not that of the setting.
 _OPTIONS = {"models": "model", "given": "from"}
-# What may differ when a run goes on: they limit this session, they do not shape the search.
+# What may differ when a run goes on: they limit this session, or say who is asked (every proposal's row says
+# who was), and are no part of the rule by which proposals are decided.
 _SESSION_SETTINGS = frozenset(
-    {"evals", "minutes", "device_seconds", "tokens", "usd", "in_flight", "stop_when_waiting"}
+    {"models", "evals", "minutes", "device_seconds", "tokens", "usd", "in_flight", "stop_when_waiting"}
 )
 
 
@@ -241,7 +242,7 @@ def _merge(stored: Run, changes: Mapping[str, Any]) -> Settings:
     _check_task(stored, began)
     for name, asked in changes.items():
         had = getattr(began, name)
-        if asked != had and name not in _SESSION_SETTINGS and not (name == "models" and _moved(had, asked)):
+        if asked != had and name not in _SESSION_SETTINGS:
             option = _OPTIONS.get(name, name).replace("_", "-")
             raise UsageError(
                 f"Run {stored.name!r} began with {option} {_shown(had)}; this command says {_shown(asked)}.",
@@ -255,13 +256,6 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple) and all(isinstance(each, Given) for each in value):
         return ", ".join(each.name for each in value) or "no files"
     return repr(value)
-
-
-def _moved(had: tuple[str, ...], asked: tuple[str, ...]) -> bool:
-    """Whether two specs mean one exchange whose directory was carried elsewhere."""
-    return (
-        len(had) == len(asked) == 1 and had[0].startswith("exchange:") and asked[0].startswith("exchange:/")
-    )
 
 
 def _check_task(stored: Run, began: Settings) -> None:

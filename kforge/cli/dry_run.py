@@ -36,11 +36,15 @@ def print_plan(plan: RunPlan) -> None:
     made = f", {plan.told} made" if plan.told else ""
     print(f"\n{plan.evals} evaluations{made}: {plan.given} of your own, {plan.requests} requests at least")
     print(f"first prompt about {plan.prompt_tokens:,} tokens")
-    print(f"one request at most {plan.request_tokens:,} tokens, ${plan.request_usd:.4f}")
-    print(f"the run at most {plan.run_tokens:,} tokens, ${plan.run_usd:.2f}")
+    if not plan.request_tokens:
+        print("nothing is bought: whoever answers is not paid by the token")
+    elif plan.unpriced:
+        print(f"one request at most {plan.request_tokens:,} tokens, the run {plan.run_tokens:,}")
+        print(f"in dollars unknown: no price of {', '.join(plan.unpriced)} (docs/models.md)")
+    else:
+        print(f"one request at most {plan.request_tokens:,} tokens, ${plan.request_usd:.4f}")
+        print(f"the run at most {plan.run_tokens:,} tokens, ${plan.run_usd:.2f}")
     if plan.allowed_requests < plan.requests:
         print(f"the limits allow {plan.allowed_requests} requests of that size; shorter replies allow more")
-    if plan.unpriced:
-        print(f"price unknown, counted as $0: {', '.join(plan.unpriced)} (docs/models.md)")
     for obstacle in plan.obstacles:
         print(f"not ready: {obstacle}")

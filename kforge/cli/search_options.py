@@ -81,8 +81,7 @@ ResumeOption = Annotated[
         "--resume",
         metavar="NAME",
         help="Continue this run with the settings it began with. Limits (--evals, --minutes, "
-        "--device-seconds, --tokens, --usd), --in-flight, --stop-when-waiting and the directory of an "
-        "exchange may be given anew.",
+        "--device-seconds, --tokens, --usd), --model, --in-flight and --stop-when-waiting may be given anew.",
     ),
 ]
 InFlightOption = Annotated[

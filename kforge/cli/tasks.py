@@ -145,4 +145,6 @@ def add(
     if as_json:
         print_json({"id": added.id, "path": str(added.path), "hash": added.hash})
     else:
-        print(f"added {added.id}: kforge evolve --task {added.id}")
+        print(f"added {added.id}")
+        print(f"  a kernel of yours: kforge eval KERNEL.py --task {added.id}")
+        print(f"  a search: kforge evolve --task {added.id} --model SPEC (docs/models.md)")

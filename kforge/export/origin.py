@@ -43,7 +43,7 @@ def origin_of_run(records: RunRecords, ordinal: int | None) -> Origin:
         if best is None:
             raise UsageError(
                 f"No candidate of run {name!r} has passed; {len(records.evaluations)} were evaluated.",
-                f"kforge runs show {name}, or go on with it: kforge evolve --resume {name}",
+                f"kforge runs show {name}, or go on with it: kforge evolve --resume {name} --evals MORE",
             )
         ordinal = best.ordinal
     candidate = next((c for c in records.candidates if c.ordinal == ordinal), None)

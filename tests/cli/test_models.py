@@ -177,11 +177,33 @@ def test_a_dry_run_prices_and_stores_nothing(kforge: Terminal) -> None:
 def test_a_search_from_own_kernels_goes_on_when_events_cannot_be_written(kforge: Terminal) -> None:
     (kforge.cwd / "own.py").write_text(CANDIDATE.replace("FACTOR", "2.0f"))
     done = kforge(
-        "evolve", "--task", "./mine.py", "--from", "own.py", "--evals", "1", "--events", "/dev/full", "--json"
+        "evolve",
+        "--task",
+        "./mine.py",
+        "--from",
+        "own.py",
+        "--evals",
+        "1",
+        "--events",
+        "/dev/full",
+        "--run",
+        "own",
+        "--json",
     )
     assert done.code == 0, done.err
     assert done.document["evaluations"] == 1
     assert done.err.count("--events /dev/full: No space left on device; the run goes on without it") == 1
+    # Who is asked may change: now it is a model, and the search goes on from there.
+    with serving(MODELS, always=says(kernel("(1.0f + 1.0f)"))) as server:
+        more = kforge(
+            "evolve", "--resume", "own", "--evals", "2", "--model", f"openai:loop-1@{server.url}", "--json",
+            OPENAI_API_KEY=KEY,
+        )  # fmt: skip
+        assert len(server.chats) == 1
+    assert more.code == 0, more.err
+    assert more.document["evaluations"] == 2
+    models = {account["name"] for account in more.document["accounts"] if account["by"] == "model"}
+    assert models == {"file: own.py", "openai:loop-1: m"}, "the server calls it m"
 
 
 def test_a_dry_run_of_own_kernels_asks_for_no_model(kforge: Terminal) -> None:
