@@ -329,11 +329,6 @@ class StageSeconds:
     bench: float = 0.0
     total: float = 0.0
 
-    @property
-    def on_device(self) -> float:
-        """The stages that hold the device."""
-        return self.check + self.bench
-
 
 @dataclass(frozen=True, slots=True)
 class KernelFacts:

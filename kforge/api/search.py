@@ -185,11 +185,6 @@ async def drive(
     settings, clock, stop = planned.settings, SystemClock(), StopSignal()
     config = loop_config(settings)
     proposer = proposer_of(settings, clock, prices)
-    if config.deterministic and proposer.keeps_requests and not config.stop_when_waiting:
-        raise UsageError(
-            "--in-order with an exchange would wait for the oldest prompt whatever else is answered.",
-            "add --stop-when-waiting, or leave out --in-order",
-        )
     device = choose_device(checked_language(settings.language), settings.device)
     heading = f"run {planned.name}: {settings.task} ({settings.size}) on {device.name}"
     try:
@@ -203,20 +198,21 @@ async def drive(
                 run, lease = planned.claim()
                 if on_terminal:
                     _drain_on_signals(stop)
-
-                def tell(event: Event) -> None:
-                    for watcher in watchers:
-                        watcher.note(event)
-
                 return await run_loop(
                     config, task=pool.task, device=device, pool=pool, proposer=proposer, store=planned.store,
-                    run_id=run.id, clock=clock, parse_candidate=parse_candidate, on_event=tell,
+                    run_id=run.id, clock=clock, parse_candidate=parse_candidate,
+                    on_event=lambda event: _tell(watchers, event),
                     stop=stop, lease=lease,
                 )  # fmt: skip
             finally:
                 await pool.close()
     finally:
         await proposer.close()
+
+
+def _tell(watchers: Sequence[Watcher], event: Event) -> None:
+    for watcher in watchers:
+        watcher.note(event)
 
 
 def _drain_on_signals(stop: StopSignal) -> None:
@@ -252,7 +248,8 @@ def proposer_of(settings: Settings, clock: Clock, prices: Path | None) -> Propos
     """Whoever writes the candidates. Keys leave this process's environment here, before any child starts.
 
     Raises:
-        UsageError: a spec is malformed, the price table is, or a limit in dollars meets an unknown price.
+        UsageError: a spec or the price table is malformed, a limit in dollars meets an unknown price, or the
+            order of an exchange would hold it up.
         MissingPrerequisite: something that a spec needs is missing.
     """
     from kforge.search.models.prices import PriceTable
@@ -272,6 +269,11 @@ def proposer_of(settings: Settings, clock: Clock, prices: Path | None) -> Propos
         prices=table,
         sampling=sampling,
     )
+    if settings.in_order and proposer.keeps_requests and not settings.stop_when_waiting:
+        raise UsageError(
+            "--in-order with an exchange would wait for the oldest prompt whatever else is answered.",
+            "add --stop-when-waiting, or leave out --in-order",
+        )
     if settings.usd is not None and proposer.unpriced:
         raise UsageError(
             f"--usd cannot be kept: the price of {', '.join(proposer.unpriced)} is unknown.",

@@ -14,7 +14,7 @@ from kforge.search.parse import ParseCandidate, parse_reply
 from kforge.search.proposer import Message, signature
 from kforge.search.selection import Decision, DecisionKind
 from kforge.search.state import Candidate, Unread
-from kforge.search.summary import Spend
+from kforge.search.summary import Spend, on_device_s
 from kforge.types import ParseFailed
 
 
@@ -75,7 +75,7 @@ def history_of(records: RunRecords, parse_candidate: ParseCandidate) -> History:
     told = tuple(Told(parsed[e.candidate_id].candidate, e) for e in records.evaluations)
     for each in told:
         if each.evaluation.value.reused_from is None:
-            spend.measurement(each.evaluation.value.seconds.on_device)
+            spend.measurement(on_device_s(each.evaluation.value.seconds))
     evaluated = {each.candidate.id for each in told}
     return History(
         candidates={p.candidate.ordinal: p.candidate for p in parsed.values()},

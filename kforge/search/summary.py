@@ -9,7 +9,7 @@ from kforge.search.accounts import Account
 from kforge.search.archive import Entry
 from kforge.search.events import CandidateEvaluated, Event, ProposalSent, ReplyReceived, RunState
 from kforge.search.state import SearchState
-from kforge.types import Measures, Passed
+from kforge.types import Measures, Passed, StageSeconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,11 @@ class RunSummary:
     accounts: tuple[Account, ...]
     seconds: float
     device_idle_s: float
+
+
+def on_device_s(seconds: StageSeconds) -> float:
+    """Of the stages that hold the device."""
+    return seconds.check + seconds.bench
 
 
 @dataclass(slots=True)

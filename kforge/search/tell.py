@@ -9,6 +9,7 @@ from kforge.search.events import CandidateEvaluated, EliteChanged
 from kforge.search.flow import Finished
 from kforge.search.resume import Told
 from kforge.search.state import Judged, SearchState, entry_of
+from kforge.search.summary import on_device_s
 
 
 def tell(run: RunContext, search: SearchState, finished: Finished) -> None:
@@ -48,7 +49,7 @@ def tell(run: RunContext, search: SearchState, finished: Finished) -> None:
             reused=reused_from is not None,
             evaluations=search.evaluations,
             evals_budget=run.config.evals,
-            device_seconds=0.0 if reused_from is not None else finished.seconds.on_device,
+            device_seconds=0.0 if reused_from is not None else on_device_s(finished.seconds),
         )
     )
     if entry is not None and added is not None and added.status != "rejected":
