@@ -25,6 +25,10 @@ WRONG = {
     "unknown size": (["tasks", "show", "kb/L2/17", "--size", "huge"], "full, small"),
     "unknown track": (["eval", "mine.py", "--task", "./mine.py", "--track", "open"], "--track sealed"),
     "unknown language": (["evolve", "--task", "kb/L1/88", "--language", "rust"], "--language sycl"),
+    "in order by exchange": (
+        ["evolve", "--task", "kb/L1/19", "--size", "small", "--model", "exchange:mail", "--in-order"],
+        "--stop-when-waiting",
+    ),
     "unknown model": (["evolve", "--task", "kb/L1/88", "--model", "gpt"], "--model offline"),
     "exchange without a directory": (
         ["evolve", "--task", "kb/L1/88", "--model", "exchange:"],

@@ -80,6 +80,32 @@ def test_the_quick_start_is_walked(desk: Desk) -> None:
     assert any("passed" in text for line, text in said.items() if line.startswith("$ kforge eval"))
 
 
+# What the other pages' commands are run with here: (page, what is replaced by what, what is added).
+RUNS = {
+    "exporting.md": ({"RUN": "mine", "--candidate 7": "--candidate 0", "relu.py --task kb/L1/19 --size small":
+                      "scaled.py --task ./mine.py"}, " --no-verify --force"),
+    "reading-a-report.md": ({"gelu": "mine"}, ""),
+    "models.md": ({}, " --dry-run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", RUNS)
+def test_the_commands_of_a_page_run(desk: Desk, page: str) -> None:
+    """After the quick start, which made the run ``mine``; models are priced, not asked."""
+    if not (desk.folder / "mine.html").exists():
+        test_the_quick_start_is_walked(desk)
+    replaced, added = RUNS[page]
+    lines = [line for block in blocks(page) if block.tag == "console" for line in block.text.splitlines()]
+    commands = [
+        line.removeprefix("$ ").split(" #")[0].strip() for line in lines if line.startswith("$ kforge ")
+    ]
+    assert commands
+    for command in commands:
+        for old, new in replaced.items():
+            command = command.replace(old, new)  # noqa: PLW2901
+        desk.run(command + added)
+
+
 def test_the_library_page_runs(desk: Desk) -> None:
     for block in blocks("quick-start.md"):
         if block.file is not None:
