@@ -12,6 +12,7 @@ from kforge.api.settings import PlannedRun, Settings, Wanted, plan_run
 from kforge.clock import SystemClock
 from kforge.config import places
 from kforge.errors import KforgeError
+from kforge.search.accounts import accounts_of
 from kforge.search.proposer import Proposer, Quote
 from kforge.types import DeviceInfo
 
@@ -98,9 +99,9 @@ def _done(planned: PlannedRun) -> Done:
     if stored is None:
         return NOTHING_DONE
     records = planned.store.load_run(stored.id)
-    replies = [proposal.reply for proposal in records.proposals if proposal.reply is not None]
-    tokens = sum(reply.prompt_tokens + reply.completion_tokens for reply in replies)
-    return Done(len(records.evaluations), tokens, sum(reply.usd for reply in replies))
+    paid = [account for account in accounts_of(records) if account.by == "model"]
+    tokens, usd = sum(account.tokens for account in paid), sum(account.usd for account in paid)
+    return Done(len(records.evaluations), tokens, usd)
 
 
 def _priced(settings: Settings, prices: Path | None, done: Done) -> RunPlan:

@@ -158,6 +158,20 @@ class FreeOfCharge:
         """Nothing is held."""
 
 
+class StandIn(FreeOfCharge):
+    """A proposer that asks no model and answers at once."""
+
+    @property
+    def offline(self) -> bool:
+        """True: no model is asked."""
+        return True
+
+    @property
+    def keeps_requests(self) -> bool:
+        """False: it answers at once."""
+        return False
+
+
 def signed(proposer: str, model: str | None) -> str:
     """What a proposal's row calls its model: the proposer, and who wrote the reply where that is news."""
     return proposer if model is None else f"{proposer}: {model}"

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from kforge.codec import from_json, to_json
 from kforge.data.records import Proposal, RunRecords
 from kforge.errors import NoMoreReplies, UsageError
-from kforge.search.proposer import FreeOfCharge, Message, ProposalRequest, Reply, signature
+from kforge.search.proposer import Message, ProposalRequest, Reply, StandIn, signature
 from kforge.types import TaskDescription
 
 MAX_LINE_BYTES = 16_000_000
@@ -59,7 +59,7 @@ def prompt_sha256(messages: Sequence[Message]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class ReplayProposer(FreeOfCharge):
+class ReplayProposer(StandIn):
     """Answers proposal ``k`` with the recorded reply ``k``, however often it is asked."""
 
     def __init__(self, file: Path) -> None:
@@ -75,16 +75,6 @@ class ReplayProposer(FreeOfCharge):
     def name(self) -> str:
         """What every output calls this proposer."""
         return "replay"
-
-    @property
-    def offline(self) -> bool:
-        """True: no model is asked."""
-        return True
-
-    @property
-    def keeps_requests(self) -> bool:
-        """False: it answers at once."""
-        return False
 
     def supports(self, task: TaskDescription) -> str | None:
         """None: the hashes of the prompts tell whether the recording is of this task."""

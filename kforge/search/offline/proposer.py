@@ -11,7 +11,7 @@ from kforge.search.offline.assemble import candidate, join
 from kforge.search.offline.genes import Genes, Recipe, decode
 from kforge.search.offline.reading import Reading, read
 from kforge.search.offline.registry import RECIPES, find
-from kforge.search.proposer import FreeOfCharge, ProposalRequest, Reply
+from kforge.search.proposer import ProposalRequest, Reply, StandIn
 from kforge.types import TaskDescription
 
 WHO = "This is kforge's offline proposer: fixed rules, no language model."
@@ -19,23 +19,13 @@ _CROSS_SHARE = 0.4  # of improvements with an inspiration at hand
 _FRESH_SHARE = 0.1  # of improvements that start over, so that a run cannot get stuck in one corner
 
 
-class OfflineProposer(FreeOfCharge):
+class OfflineProposer(StandIn):
     """Writes SYCL kernels for the embedded tasks by rule; costs nothing and needs no network."""
 
     @property
     def name(self) -> str:
         """What every output calls this proposer."""
         return "offline"
-
-    @property
-    def offline(self) -> bool:
-        """True: no model is asked."""
-        return True
-
-    @property
-    def keeps_requests(self) -> bool:
-        """False: it answers at once."""
-        return False
 
     def supports(self, task: TaskDescription) -> str | None:
         """None for the embedded tasks the rules cover, else why not and what to do instead."""
