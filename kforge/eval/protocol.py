@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kforge.eval.defences import DEFENCES, Defence
+
 # Bytes that outputs and scratch hold before a run: NaN as float, huge as float, and a plain pattern.
 POISONS = (0xFF, 0x7F, 0xA5)
 
@@ -19,6 +21,7 @@ class Protocol:
         unstable_width: a speedup interval wider than this share of the speedup is Unstable.
         quiet_share: on a CPU device no verdict is given when others used more of the processors.
         verified_samples: timed samples whose outputs are verified, chosen after they ran.
+        defences: all of them; an exploit's test switches one off to show what it is worth.
     """
 
     load_limit_s: float = 60.0
@@ -35,6 +38,11 @@ class Protocol:
     floor_samples: int = 20
     warm_up_runs: int = 3
     warm_up_us: float = 50_000.0
+    defences: frozenset[Defence] = DEFENCES
+
+    def has(self, defence: Defence) -> bool:
+        """Whether a defence is on."""
+        return defence in self.defences
 
 
 DEFAULT_PROTOCOL = Protocol()
