@@ -1,7 +1,7 @@
 """The defences of the referee by name, so that each can be shown to matter.
 
-An exploit counts in ``tests/exploits`` only if it is rejected with all defences and succeeds with its named one
-switched off. Nothing but a test builds a protocol with fewer: no option, variable or file reaches this.
+An exploit counts in ``tests/exploits`` only if it is rejected with all defences and succeeds with its named
+one switched off. Nothing but a test builds a protocol with fewer: no option, variable or file reaches this.
 """
 
 from __future__ import annotations
