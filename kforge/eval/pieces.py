@@ -83,6 +83,26 @@ def pieces_of(inputs: Sequence[Value], outputs: Sequence[Tensor], run: Run) -> t
     return ()
 
 
+def separable(inputs: Sequence[Value], outputs: Sequence[Tensor], run: Run) -> tuple[bool, ...] | None:
+    """Which inputs are cut along the batch for a reference that treats every sample alone; None for others.
+
+    Args:
+        inputs: of one draw.
+        outputs: of the reference on ``inputs``, in its own precision.
+        run: that reference.
+    """
+    if not outputs or any(o.dim() == 0 for o in outputs):
+        return None
+    batch = outputs[0].shape[0]
+    if batch < 2 or any(o.shape[0] != batch for o in outputs):
+        return None
+    cut = tuple(
+        isinstance(v, Tensor) and v.dim() > 0 and v.shape[0] == batch and v.numel() > batch for v in inputs
+    )
+    ends = (Piece(0, 1, cut), Piece(batch - 1, batch, cut))
+    return cut if any(cut) and all(_alone(piece, inputs, outputs, run) for piece in ends) else None
+
+
 def _alone(piece: Piece, inputs: Sequence[Value], outputs: Sequence[Tensor], run: Run) -> bool:
     """Whether the reference gives a piece of the batch what it gives it within the whole."""
     try:

@@ -65,6 +65,13 @@ class Stage:
             where = "in a timed run: " if self.name == "bench" else ""
             raise Stop(CheckFailed(where + damage.reason, damage.kind, self.workload, self.trial))
 
+    def require_plausible(self, bench: Workbench, outputs: Sequence[Tensor], draw: Draw) -> None:
+        """End the evaluation if secretly chosen rows of one run's outputs are far from eager's."""
+        found = bench.probe(outputs, draw)
+        if found is not None:
+            reason = f"{self.name} run {self.trial}, which was not announced as a checked one: {found.reason}"
+            raise Stop(CheckFailed(reason, found.kind, self.workload, self.trial))
+
     def require_correct(
         self, bench: Workbench, outputs: Sequence[Tensor], draw: Draw, precision: Precision
     ) -> tuple[float, bool] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from kforge.data.tasks.loader import LoadedWorkload, Value
 from kforge.eval.check import Mismatch, Truth, judge, kernelbench_verdict, truths
 from kforge.eval.inputs import Distribution, generator, transform
 from kforge.eval.pieces import Piece, pieces_of
+from kforge.eval.probes import Probe
 from kforge.eval.state import assign, perturb_constants
 from kforge.types import Precision, WorkloadSpec
 
@@ -75,6 +77,7 @@ class Workbench:
         self._exact: nn.Module | None = None
         self._mutates = True  # until a run shows otherwise
         self._pieces: tuple[Piece, ...] | None = None
+        self._probe = Probe(self._run_eager, random.Random(seeds()))
 
     def draw(self, distribution: Distribution) -> Draw:
         """Fresh inputs and parameters from fresh secret seeds.
@@ -153,6 +156,8 @@ class Workbench:
             truth = self._truth(inputs, draw, own, precision)
             if truth is None:
                 return None
+            if draw.distribution == "own":
+                self._probe.learn(draw.inputs, eager, truth)
             found = [o if piece is None else piece.output(o) for o in outputs]
             kb = kb and self.kernelbench(found, truth)
             for position, (output, expected) in enumerate(zip(found, truth, strict=True)):
@@ -162,6 +167,18 @@ class Workbench:
                     return Wrong(judged, kb)
                 worst = max(worst, judged.max_error)
         return Verified(worst, kb)
+
+    def probe(self, outputs: Sequence[Tensor], draw: Draw) -> Mismatch | None:
+        """Look at secretly chosen rows of one run's outputs; None where nothing is amiss.
+
+        Cheap enough for every run. What may differ was learnt from the truths of the check stage.
+
+        Args:
+            outputs: of the run; only read.
+            draw: what it was given, from the task's own distribution.
+        """
+        assign(self._model, draw.state)
+        return self._probe.look(outputs, draw.inputs)
 
     def kernelbench(self, outputs: Sequence[Tensor], truth: Sequence[Truth]) -> bool:
         """KernelBench's verdict over all outputs, at the task's tolerances."""
