@@ -191,7 +191,9 @@ class BuildFailed:
     status: Literal["build_failed"] = "build_failed"
 
 
-CheckFailure = Literal["mismatch", "non_finite", "guard", "input_changed", "unwritten", "crash", "launch"]
+CheckFailure = Literal[
+    "mismatch", "non_finite", "guard", "input_changed", "module_changed", "unwritten", "crash", "launch"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -77,7 +77,11 @@ class CudaBaseline:
 
 
 class CudaBenchmark:
-    """Times one checked candidate on one workload."""
+    """Times one checked candidate on one workload.
+
+    Args:
+        least_us: what no run can beat (``physics.least_us``).
+    """
 
     def __init__(
         self,
@@ -88,7 +92,9 @@ class CudaBenchmark:
         clock: Clock,
         protocol: Protocol,
         secret: random.Random,
+        least_us: float,
     ) -> None:
+        self._least_us = least_us
         self._bench, self._contender, self._baseline = bench, contender, baseline
         self._clock, self._protocol, self._secret = clock, protocol, secret
         self._stage = Stage(bench.spec.name, "bench", protocol)
@@ -96,6 +102,7 @@ class CudaBenchmark:
         self._baseline_us: dict[str, list[float]] = {"eager": []}
         self._checked = 0
         self._worst, self._kb = 0.0, True
+        self._first: Draw | None = None
 
     def run(self, precision: Precision, checked: tuple[float, bool]) -> WorkloadResult:
         """Sample; outputs of secretly chosen samples are verified; then the wall clock is the witness.
@@ -118,7 +125,7 @@ class CudaBenchmark:
         return self._result(floor_us, wall_us)
 
     def _warm_up(self) -> None:
-        draw = self._bench.draw("own")
+        draw = self._draw()
         given = draw.given(self._bench.state_names)
         limit_s = self._protocol.baseline_limit_s
         self._baseline.give(given)
@@ -132,6 +139,22 @@ class CudaBenchmark:
             while runs < self._protocol.warm_up_runs or spent_us < self._protocol.warm_up_us:
                 spent_us += self._go().wall_us
                 runs += 1
+        self._look(draw)
+
+    def _draw(self) -> Draw:
+        """New values for one run, inputs and parameters."""
+        draw = self._bench.draw("own")
+        first = self._first = self._first or draw
+        if not self._protocol.has("fresh_values"):
+            return first
+        return draw if self._protocol.has("fresh_state") else replace(draw, state=first.state)
+
+    def _look(self, draw: Draw) -> None:
+        """Secret rows of whatever the last run left, timed or not."""
+        if self._protocol.has("probes"):
+            with self._stage:
+                self._contender.collect(self._protocol)
+            self._stage.require_plausible(self._bench, self._contender.views(), draw)
 
     def _go(self) -> Sample:
         return self._contender.client.go(self._clock, self._stage.run_limit_s)
@@ -153,7 +176,7 @@ class CudaBenchmark:
 
     def _take(self, precision: Precision, *, verify: bool) -> bool:
         """One sample of everything on fresh values; returns whether it counts."""
-        draw = self._bench.draw("own")
+        draw = self._draw()
         given = draw.given(self._bench.state_names)
         with self._stage:
             self._contender.prepare(given, self._secret.choice(POISONS))
@@ -164,6 +187,7 @@ class CudaBenchmark:
         times = self._baseline_samples() if first else {}
         with self._stage:
             sample = self._go()
+        self._look(draw)
         if not sample.ahead:
             return False
         times = times or self._baseline_samples()
@@ -178,6 +202,8 @@ class CudaBenchmark:
 
     def _verify(self, draw: Draw, given: Sequence[Tensor], precision: Precision) -> None:
         """Judge the last run's outputs. The reference lives in this process and context only."""
+        if not self._protocol.has("timed_outputs"):
+            return
         outputs = self._outputs(given)
         self._baseline.rest(self._protocol.baseline_limit_s)
         found = self._stage.require_correct(self._bench, outputs, draw, precision)
@@ -229,8 +255,19 @@ class CudaBenchmark:
     # ------------------------------------------------------------------------------------- witness
 
     def _require_possible(self, floor_us: float) -> None:
-        """No run takes less than two events with nothing between them, and none takes no time at all."""
+        """No run takes less than two events with nothing between them, or than its bytes need."""
         least = min(self._candidate_us)
+        if not self._protocol.has("physics"):
+            return
+        median_us = summarise(self._candidate_us).median_us
+        if median_us < self._least_us:
+            raise Stop(
+                Suspect(
+                    f"{median_us:.1f} us is less than the {self._least_us:.1f} us that this card needs to "
+                    "read the inputs once and to write the outputs",
+                    f"events {median_us:.3f} us, bytes {self._least_us:.3f} us",
+                )
+            )
         if least <= 0.0 or summarise(self._candidate_us).median_us < floor_us:
             raise Stop(
                 Suspect(
@@ -247,7 +284,7 @@ class CudaBenchmark:
                 the last run left was wrong.
         """
         device_us = summarise(self._candidate_us).median_us
-        draw = self._bench.draw("own")
+        draw = self._draw()
         given = draw.given(self._bench.state_names)
         with self._stage:
             self._contender.prepare(given, self._secret.choice(POISONS))
@@ -264,7 +301,8 @@ class CudaBenchmark:
         for _ in range(WITNESS_TRIES):
             wall_us = self._slope(runs)
             # A wall that is too short proves nothing either: a witness who saw too little is heard again.
-            if abs(wall_us - device_us) <= device_us * WALL_SHARE + WALL_SLACK_US:
+            agree = abs(wall_us - device_us) <= device_us * WALL_SHARE + WALL_SLACK_US
+            if agree or not self._protocol.has("verifier_clock"):
                 return wall_us
         clocks = (
             f"the device's clock says {device_us:.1f} us, the verifier's {wall_us:.1f} us per run "

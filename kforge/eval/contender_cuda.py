@@ -99,6 +99,7 @@ class CudaContender:
         # What one run of a burst enqueues: two flushes, each writable storage poisoned, the plan.
         self.burst_steps = 2 + len(self._layout.writable) + len(plan["steps"])
         self._exports = any(self._storages[t["storage"]]["role"] == "op" for t in self._outputs)
+        self._off = frozenset(job["off"])
         full_job = {**job, "plan": bound, "module": module_path, "sm_count": device.sm_count}
         self._device = torch.device("cuda", int(job["device_index"]))
         self.client = CudaClient(context, target, full_job, device=self._device, size=self._layout.size)
@@ -112,7 +113,7 @@ class CudaContender:
     def prepare(self, given: Sequence[Tensor], poison: int) -> None:
         """Write this run's inputs and parameters; everything else is poisoned, guard zones included."""
         memory = self.client.bytes
-        for storage in self._layout.writable:
+        for storage in self._layout.writable if "poison" not in self._off else ():
             self._region(self._storages[storage]).fill_(poison)
         for zone in self._layout.zones:
             memory[zone.start : zone.stop].fill_(GUARD_PATTERN)
@@ -121,36 +122,42 @@ class CudaContender:
         torch.cuda.synchronize(self._device)
 
     def collect(self, limits: RunLimits) -> None:
-        """Have what library operators made copied to where ``snapshot`` reads."""
+        """Have the module's objects compared, and what operators made copied to where ``snapshot`` reads."""
+        if "module_image" not in self._off:
+            self.client.ask({"do": "audit"}, limits.copy_limit_s)
         if self._exports:
             self.client.ask({"do": "export"}, limits.copy_limit_s)
 
     def snapshot(self) -> list[Tensor]:
         """Copies of the outputs, as tensors of the reference's shape and type on the device."""
-        found = []
-        for tensor in self._outputs:
-            dtype: torch.dtype = getattr(torch, tensor["dtype"])
-            region = self._region(self._storages[tensor["storage"]])
-            flat = region[: region.numel() - region.numel() % dtype.itemsize].view(dtype)
-            base = flat.storage_offset()
-            view = flat.as_strided(tensor["shape"], tensor["strides"], base + int(tensor["offset"]))
-            found.append(
-                torch.empty_strided(
-                    tensor["shape"], tensor["strides"], dtype=dtype, device=self._device
-                ).copy_(view)
-            )
+        found = [
+            torch.empty_strided(v.shape, v.stride(), dtype=v.dtype, device=self._device).copy_(v)
+            for v in self.views()
+        ]
         torch.cuda.synchronize(self._device)
         return found
+
+    def views(self) -> list[Tensor]:
+        """The outputs where they lie, in the runner's memory: to be read before its next run only."""
+        return [self._output_view(tensor) for tensor in self._outputs]
+
+    def _output_view(self, tensor: dict[str, Any]) -> Tensor:
+        dtype: torch.dtype = getattr(torch, tensor["dtype"])
+        region = self._region(self._storages[tensor["storage"]])
+        flat = region[: region.numel() - region.numel() % dtype.itemsize].view(dtype)
+        base = flat.storage_offset()
+        return flat.as_strided(tensor["shape"], tensor["strides"], base + int(tensor["offset"]))
 
     def damage(self, given: Sequence[Tensor]) -> Damage | None:
         """Guard zones and given values after a run, compared byte for byte on the device."""
         memory = self.client.bytes
         zones = torch.stack([(memory[z.start : z.stop] != GUARD_PATTERN).any() for z in self._layout.zones])
-        for number in zones.nonzero().reshape(-1).tolist():
+        for number in zones.nonzero().reshape(-1).tolist() if "guards" not in self._off else ():
             zone = self._layout.zones[number]
             name = storage_name(self._storages[zone.storage])
             return Damage("guard", f"wrote outside its memory: {zone.side} {name}")
-        for storage, value in zip(self._given, given, strict=True):
+        compared = () if "inputs_compared" in self._off else zip(self._given, given, strict=True)
+        for storage, value in compared:
             if not torch.equal(_integers(self._like(storage, value)), _integers(value)):
                 return Damage("input_changed", f"changed {storage_name(storage)}, which is read-only")
         return None

@@ -55,6 +55,11 @@ class Variable:
     section: str
     size: int
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether it lies in device memory: global or constant, not shared, local or debugging data."""
+        return self.section.startswith((".nv.global", ".nv.constant"))
+
 
 @dataclass(frozen=True, slots=True)
 class Cubin:

@@ -29,9 +29,11 @@ class DeviceClock:
     Args:
         device: of the current context.
         image: cubin of ``trusted.cu``.
+        flushes: False leaves caches as the last run left them: what the flush is worth, for its tests.
     """
 
-    def __init__(self, device: torch.device, image: bytes) -> None:
+    def __init__(self, device: torch.device, image: bytes, *, flushes: bool = True) -> None:
+        self._flushes = flushes
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._module = cuda_driver.load_module(image)
         self._wait = cuda_driver.kernel_of(self._module, "kf_wait")
@@ -63,7 +65,7 @@ class DeviceClock:
             ahead = not self._start.query()  # type: ignore[no-untyped-call]
             self._enqueue_us = (time.perf_counter() - begun) * 1e6
             self._stop.synchronize()
-        cuda_driver.reset_persisting_l2()
+        self._reset()
         self._lead_us = min(max(self._lead_us, 2.0 * self._enqueue_us + 50.0), LONGEST_LEAD_US)
         return Run(self._start.elapsed_time(self._stop) * 1e3, ahead)
 
@@ -72,7 +74,7 @@ class DeviceClock:
         with torch.cuda.stream(self.stream):
             submit()
             self.stream.synchronize()
-        cuda_driver.reset_persisting_l2()
+        self._reset()
 
     def burst(self, submit: Callable[[], None] | None, runs: int, wipe: Callable[[], None]) -> None:
         """``runs`` wiped and flushed runs in a row behind one wait; without ``submit``, nothing in them.
@@ -88,13 +90,19 @@ class DeviceClock:
                 if submit is not None:
                     submit()
             self.stream.synchronize()
-        cuda_driver.reset_persisting_l2()
+        self._reset()
+
+    def _reset(self) -> None:
+        if self._flushes:
+            cuda_driver.reset_persisting_l2()
 
     def _hold(self, us: float) -> None:
         self._launch(self._wait, 1, 1, _Arguments(ctypes.c_int64(int(us * 1e3))))
 
     def _flush(self) -> None:
         """Write more than L2 holds, then read as much of something else: cold, and no dirty lines left."""
+        if not self._flushes:
+            return
         cuda_driver.fill(self._written.address, 0x5A, self._written.size, self.stream.cuda_stream)
         self._launch(self._read, READ_BLOCKS, 256, self._read_arguments)
 

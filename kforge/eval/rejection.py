@@ -12,7 +12,7 @@ from kforge.eval.contender import Challenger
 from kforge.eval.protocol import Protocol
 from kforge.eval.runner_client import RunnerDied, RunnerHung, RunnerRefused
 from kforge.eval.workbench import Draw, Verified, Workbench, Wrong
-from kforge.types import CheckFailed, CheckFailure, Precision, Rejected, TimedOut
+from kforge.types import CheckFailed, Precision, Rejected, TimedOut
 
 
 class Stop(Exception):
@@ -53,8 +53,7 @@ class Stage:
                 )
                 raise Stop(CheckFailed(reason, "crash", self.workload, self.trial)) from error
             case RunnerRefused():
-                failure: CheckFailure = "crash" if str(error).startswith("the device failed") else "launch"
-                raise Stop(CheckFailed(str(error), failure, self.workload, self.trial)) from error
+                raise Stop(CheckFailed(str(error), error.kind, self.workload, self.trial)) from error
             case _:
                 return
 

@@ -15,6 +15,7 @@ from kforge.eval.bench_cuda import CudaBaseline, CudaBenchmark
 from kforge.eval.contender import Challenger, given_bytes
 from kforge.eval.contender_cuda import CudaClient, CudaContender
 from kforge.eval.cuda_driver import CudaFailed
+from kforge.eval.defences import DEFENCES
 from kforge.eval.precision_policy import apply_policy, policy_of
 from kforge.eval.rig import Instruments
 from kforge.eval.runner_client import RunnerFailed
@@ -51,7 +52,8 @@ class CudaRig:
         apply_policy(policy_of(precision))
         torch.cuda.empty_cache()
         plan = json.loads(built.plans[spec.name])
-        job = {**self._tools.job, "precision": precision}
+        off = sorted(DEFENCES - self._tools.protocol.defences)
+        job = {**self._tools.job, "precision": precision, "off": off}
         return CudaContender(self._warm, plan, built.module_path, self._tools.device, job)
 
     def begin(self, bench: Workbench) -> None:
@@ -86,6 +88,7 @@ class CudaRig:
         timed = CudaBenchmark(
             bench, contender, baseline,
             clock=tools.clock, protocol=tools.protocol, secret=tools.secret,
+            least_us=bench.least_us(tools.device.l2_bytes, float(tools.job["copy_bytes_per_s"])),
         )  # fmt: skip
         try:
             return timed.run(precision, checked)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
-from typing import Any
+from typing import Any, get_args
 
 from kforge.clock import Clock
 from kforge.errors import InfraError
 from kforge.eval.arena import Arena
 from kforge.eval.runner_main import GO, NOOP
+from kforge.types import CheckFailure
 
 REPLY_BYTES = 64 * 1024
 
@@ -45,7 +46,11 @@ class RunnerHung(RunnerFailed):
 
 
 class RunnerRefused(RunnerFailed):
-    """The runtime refused a module or a launch; the text says why."""
+    """The runtime refused a module or a launch, or found damage; the text says why, the kind what it was."""
+
+    def __init__(self, reason: str, kind: CheckFailure = "launch") -> None:
+        super().__init__(reason)
+        self.kind: CheckFailure = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +191,11 @@ class RunnerClient:
             document = json.loads(reply)
             if self._loading and "broken" in document:
                 return InfraError(str(document["broken"])[:4000], "run `kforge doctor`")
-            refusal = document["refused"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            refusal, kind = document["refused"], document.get("kind", "launch")
+            known: CheckFailure = kind if kind in get_args(CheckFailure) else "launch"
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return RunnerDied(None)
-        return RunnerRefused(str(refusal)[:4000])
+        return RunnerRefused(str(refusal)[:4000], known)
 
     def _died(self) -> RunnerDied:
         self._process.join(5.0)

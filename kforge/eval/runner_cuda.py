@@ -23,6 +23,7 @@ from kforge.eval.cuda_launch import CudaLaunch
 from kforge.eval.cuda_layout import lay_out_plan
 from kforge.eval.cuda_schedule import Place, schedule
 from kforge.eval.library_ops import LIBRARY_OPS
+from kforge.eval.module_image import ModuleImage
 from kforge.eval.precision_policy import apply_policy
 from kforge.eval.runner_main import LaunchRefused, Run, RunnerBroken, serve
 from kforge.types import DTYPE_BYTES
@@ -74,7 +75,9 @@ class CudaSession:
         self.layers = confine([*modules, bindings])
         try:
             self._device = cuda_driver.use_device(int(job["device_index"]))
-            self._clock = DeviceClock(self._device, Path(job["trusted"]).read_bytes())
+            self._clock = DeviceClock(
+                self._device, Path(job["trusted"]).read_bytes(), flushes="flush" not in job["off"]
+            )
         except (CudaFailed, RuntimeError) as error:
             raise RunnerBroken(f"the CUDA device cannot be used: {error}") from error
         torch.set_grad_enabled(False)
@@ -117,9 +120,11 @@ class CudaSession:
         return usable.as_strided(tensor["shape"], tensor["strides"], base + int(tensor["offset"]))
 
     def _bind(self, job: Mapping[str, Any]) -> None:
+        image = Path(job["module"]).read_bytes()
         try:
             # Kept here: a module that nobody holds would be unloaded under its kernels.
-            self._module = cuda_driver.load_module(Path(job["module"]).read_bytes())
+            self._module = cuda_driver.load_module(image)
+            self._image = ModuleImage(self._module, image)
             names = {s["kernel"] for s in self._plan["steps"] if s["kind"] == "launch"}
             kernels = {name: cuda_driver.kernel_of(self._module, name) for name in sorted(names)}
         except CudaFailed as error:
@@ -235,7 +240,7 @@ class CudaSession:
         return self._guarded(lambda: self._clock.timed(lambda: None))
 
     def handle(self, request: dict[str, Any]) -> None:
-        """``run`` without a clock, ``burst`` of several runs, ``export`` of operators' outputs."""
+        """``run`` without a clock, ``burst`` of runs, ``export`` of operators' outputs, ``audit``."""
         match request["do"]:
             case "run":
                 self._guarded(lambda: self._clock.plain(self._submit))
@@ -247,6 +252,8 @@ class CudaSession:
                 )
             case "export":
                 self._guarded(self._export)
+            case "audit":
+                self._guarded(self._audit)
             case other:
                 raise LaunchRefused(f"unknown request {other!r}")
 
@@ -269,6 +276,12 @@ class CudaSession:
                 self._storage_bytes(made["storage"]).copy_(source)
         torch.cuda.synchronize(self._device)
 
+    def _audit(self) -> None:
+        """Compare the module's own objects with what they were before the first launch."""
+        changed = self._image.changed()
+        if changed is not None:
+            raise LaunchRefused(changed, "module_changed")
+
     @staticmethod
     def _guarded(work: Callable[[], Given]) -> Given:
         """Errors of the device are told as the candidate's: it alone ran here."""
@@ -276,4 +289,4 @@ class CudaSession:
             return work()
         except (RuntimeError, CudaFailed) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise LaunchRefused(f"the device failed: {first}") from error
+            raise LaunchRefused(f"the device failed: {first}", "crash") from error

@@ -17,6 +17,7 @@ from multiprocessing.reduction import recv_handle
 from typing import Any, NamedTuple, Protocol
 
 from kforge.eval.arena import Arena
+from kforge.types import CheckFailure
 
 GO = b"go"
 NOOP = b"no"
@@ -54,7 +55,11 @@ class SessionMaker(Protocol):
 
 
 class LaunchRefused(Exception):
-    """The runtime refused to load or launch a kernel; the text is for the proposer."""
+    """The runtime refused to load or launch a kernel, or found damage; the text is for the proposer."""
+
+    def __init__(self, reason: str, kind: CheckFailure = "launch") -> None:
+        super().__init__(reason)
+        self.kind: CheckFailure = kind
 
 
 class RunnerBroken(Exception):
@@ -80,8 +85,8 @@ def serve(connection: Connection, maker: SessionMaker) -> None:
         os._exit(0)
 
 
-def _refuse(connection: Connection, reason: str) -> None:
-    connection.send_bytes(json.dumps({"refused": reason[:4000]}).encode())
+def _refuse(connection: Connection, reason: str, kind: CheckFailure = "launch") -> None:
+    connection.send_bytes(json.dumps({"refused": reason[:4000], "kind": kind}).encode())
 
 
 def _serve(connection: Connection, maker: SessionMaker) -> None:
@@ -103,7 +108,7 @@ def _serve(connection: Connection, maker: SessionMaker) -> None:
                 session.handle(json.loads(request))
                 connection.send_bytes(b"{}")
         except LaunchRefused as refusal:
-            _refuse(connection, str(refusal))
+            _refuse(connection, str(refusal), refusal.kind)
             if session is None:
                 return
 

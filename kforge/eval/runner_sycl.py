@@ -189,7 +189,7 @@ class SyclSession:
     def _wait(self) -> None:
         error = ctypes.c_void_p()
         if self._shim.kf_wait(self._queue.addressof_ref(), ctypes.byref(error)):
-            raise LaunchRefused(f"the device failed: {take_text(self._shim, error)}")
+            raise LaunchRefused(f"the device failed: {take_text(self._shim, error)}", "crash")
 
     # ------------------------------------------------------------------------------------- session
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kforge.data.tasks.loader import LoadedWorkload, Value
 from kforge.eval.check import Mismatch, Truth, judge, kernelbench_verdict, truths
 from kforge.eval.inputs import Distribution, generator, transform
+from kforge.eval.physics import least_us, needed_shares
 from kforge.eval.pieces import Piece, pieces_of
 from kforge.eval.probes import Probe
 from kforge.eval.state import assign, perturb_constants
@@ -77,6 +78,7 @@ class Workbench:
         self._exact: nn.Module | None = None
         self._mutates = True  # until a run shows otherwise
         self._pieces: tuple[Piece, ...] | None = None
+        self._needed: list[float] | None = None
         self._probe = Probe(self._run_eager, random.Random(seeds()))
 
     def draw(self, distribution: Distribution) -> Draw:
@@ -179,6 +181,19 @@ class Workbench:
         """
         assign(self._model, draw.state)
         return self._probe.look(outputs, draw.inputs)
+
+    def least_us(self, l2_bytes: int, rate: float) -> float:
+        """Microseconds that no run can beat on a cold cache; measured on the reference at the first call.
+
+        Args:
+            l2_bytes: size of the cache that may keep what is written.
+            rate: bytes per second of a large copy, read plus written.
+        """
+        draw = self.draw("own")
+        eager = self.eager(draw)
+        if self._needed is None:
+            self._needed = needed_shares(draw.inputs, self._run_eager, random.Random(self._seeds()))
+        return least_us(draw.inputs, eager, self._needed, l2_bytes, rate)
 
     def kernelbench(self, outputs: Sequence[Tensor], truth: Sequence[Truth]) -> bool:
         """KernelBench's verdict over all outputs, at the task's tolerances."""

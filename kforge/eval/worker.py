@@ -194,9 +194,10 @@ def _prepare_cuda(cache_dir: Path, device: DeviceInfo) -> Prepared:
     trusted = str(trusted_module(cache_dir, device.arch))
     job = {"trusted": trusted, "device_index": index, "lock": lock_path(device)}
     try:
-        return job, measure_ceilings(use_device(index))
+        ceilings = measure_ceilings(use_device(index))
     except (CudaFailed, RuntimeError) as error:
         raise InfraError(f"{device.name} cannot be used: {error}.", "run `nvidia-smi`") from error
+    return job | {"copy_bytes_per_s": ceilings.copy_bytes_per_s}, ceilings
 
 
 PREPARATIONS: Mapping[Language, Callable[[Path, DeviceInfo], Prepared]] = {
