@@ -15,14 +15,25 @@ from typing import Any
 from kforge.eval import cubin
 from kforge.eval.cuda_driver import CudaFailed, call, driver
 
+# Objects lie at multiples of this; nearer ones are read in one piece, with what lies between them.
+STEP_BYTES = 256
+
 
 @dataclass(frozen=True, slots=True)
-class ModuleObject:
-    """One variable or table of a module in device memory."""
+class Stretch:
+    """Neighbouring objects of a module in device memory.
 
-    name: str
+    Attributes:
+        names: (offset, size, name) of each, in address order.
+    """
+
     address: int
     size: int
+    names: tuple[tuple[int, int, str], ...]
+
+    def name_at(self, offset: int) -> str:
+        """Which object a byte belongs to; what lies between two counts for the one before it."""
+        return next(name for start, _, name in reversed(self.names) if start <= offset)
 
 
 class ModuleImage:
@@ -32,17 +43,14 @@ class ModuleImage:
         module: the driver's module.
         image: the cubin that it was loaded from.
 
-    Attributes:
-        unread: names that the driver does not give an address for.
-
     Raises:
         ValueError: the cubin is not well-formed.
         CudaFailed: the device cannot be read.
     """
 
     def __init__(self, module: Any, image: bytes) -> None:  # noqa: ANN401
-        self.objects, self.unread = _locate(module, cubin.parse(image).variables)
-        self._first = [_read(found) for found in self.objects]
+        self.stretches = join(_locate(module, cubin.parse(image).variables))
+        self._first = [_read(found) for found in self.stretches]
 
     def changed(self) -> str | None:
         """The first object that is not what it was, in words; None if all are.
@@ -50,41 +58,52 @@ class ModuleImage:
         Raises:
             CudaFailed: the device cannot be read.
         """
-        for found, first in zip(self.objects, self._first, strict=True):
+        for found, first in zip(self.stretches, self._first, strict=True):
             now = _read(found)
             if now != first:
                 at = next(i for i, (a, b) in enumerate(zip(first, now, strict=True)) if a != b)
                 return (
-                    f"{found.name}, {found.size} bytes that belong to the module itself, changed at {at}; "
-                    "kernels keep nothing but through buffers of the plan"
+                    f"{found.name_at(at)}, which belongs to the module itself, changed while kernels ran; "
+                    "nothing is kept between launches but through buffers of the plan"
                 )
         return None
+
+
+def join(objects: Sequence[tuple[int, int, str]]) -> list[Stretch]:
+    """Neighbours together. Args: (address, size, name) of every object."""
+    found: list[Stretch] = []
+    for address, size, name in sorted(set(objects)):
+        last = found[-1] if found else None
+        if last is None or address > last.address + last.size + STEP_BYTES:
+            found.append(Stretch(address, size, ((0, size, name),)))
+        else:
+            end = max(last.address + last.size, address + size)
+            entry = (address - last.address, size, name)
+            found[-1] = Stretch(last.address, end - last.address, (*last.names, entry))
+    return found
 
 
 def _locate(
     module: Any,  # noqa: ANN401
     variables: Sequence[cubin.Variable],
-) -> tuple[list[ModuleObject], list[str]]:
-    found: dict[str, ModuleObject] = {}
-    unread: list[str] = []
+) -> list[tuple[int, int, str]]:
+    found = []
     for variable in variables:
-        if variable.size == 0 or variable.name in found or not variable.in_memory:
-            continue
-        try:
-            address, size = call(
-                driver().cuModuleGetGlobal(module, variable.name.encode()), f"object {variable.name!r}"
-            )
-        except CudaFailed:
-            unread.append(variable.name)
-            continue
-        found[variable.name] = ModuleObject(variable.name, int(address), int(size))
-    return list(found.values()), unread
+        if variable.size and variable.in_memory:
+            try:
+                address, size = call(
+                    driver().cuModuleGetGlobal(module, variable.name.encode()), f"object {variable.name!r}"
+                )
+            except CudaFailed:  # optimised away, or a name that the driver keeps to itself
+                continue
+            found.append((int(address), int(size), variable.name))
+    return found
 
 
-def _read(found: ModuleObject) -> bytes:
+def _read(found: Stretch) -> bytes:
     host = (ctypes.c_char * found.size)()
     call(
         driver().cuMemcpyDtoH(ctypes.addressof(host), found.address, found.size),
-        f"reading {found.size} bytes of {found.name}",
+        f"reading {found.size} bytes of the module",
     )
     return host.raw
