@@ -14,6 +14,7 @@ from kforge.eval.compile import CachedBuild, cached_build
 from kforge.eval.inspection import INSPECTORS
 from kforge.eval.plan import BoundPlan, LaunchPlan, LaunchStep, Waves
 from kforge.eval.plan_process import plan_candidate
+from kforge.eval.protocol import DEFAULT_PROTOCOL, Protocol
 from kforge.eval.screen import screen_source
 from kforge.eval.signature import Signatures
 from kforge.types import (
@@ -27,7 +28,6 @@ from kforge.types import (
     ScreenedOut,
     TaskDescription,
     Track,
-    WorkloadSpec,
 )
 
 
@@ -39,6 +39,7 @@ async def build_candidate(
     device: DeviceInfo,
     track: Track,
     cache_dir: Path,
+    protocol: Protocol = DEFAULT_PROTOCOL,
 ) -> Built | Rejected | InfraFailed:
     """Take a parsed candidate to an executable module with a bound plan per workload.
 
@@ -47,22 +48,27 @@ async def build_candidate(
         InfraError: the cache cannot be written.
     """
     started = time.monotonic()
-    refused = screen_source(source)
-    if refused is not None:
-        return refused
+    if protocol.has("token_screen"):
+        refused = screen_source(source)
+        if refused is not None:
+            return refused
     signatures = INSPECTORS[source.language].signatures(source.device_code, tune)
     if not isinstance(signatures, Signatures):
         return signatures
     plans: dict[str, BoundPlan] = {}
     for workload in task.workloads:
-        bound = await _bound_plan(source, tune, workload, signatures, device=device, track=track)
+        plan = await plan_candidate(source, tune, workload, device, track, protocol=protocol)
+        bound = check_arguments(plan, signatures) if isinstance(plan, LaunchPlan) else plan
         if not isinstance(bound, BoundPlan):
             return bound
         plans[workload.name] = bound
     compiled = await cached_build(source, tune, device, cache_dir)
     if not isinstance(compiled, CachedBuild):
         return compiled
-    return _finish(compiled, signatures, plans, device=device, seconds=time.monotonic() - started)
+    return _finish(
+        compiled, signatures, plans,
+        device=device, seconds=time.monotonic() - started, protocol=protocol,
+    )  # fmt: skip
 
 
 def _finish(
@@ -72,6 +78,7 @@ def _finish(
     *,
     device: DeviceInfo,
     seconds: float,
+    protocol: Protocol,
 ) -> Built | Rejected | InfraFailed:
     bound_plans = list(plans.values())
     try:
@@ -80,7 +87,7 @@ def _finish(
         return BuildFailed(f"the compiled code cannot be read: {error}", compiled.log)
     except OSError as error:
         return InfraFailed(f"the build cache lost {compiled.module_path}: {error.strerror}")
-    if found.forbidden is not None:
+    if found.forbidden is not None and protocol.has("module_audit"):
         return ScreenedOut(f"the compiled device code contains {found.forbidden}", "device_code")
     if found.mismatch is not None:
         return found.mismatch
@@ -97,19 +104,6 @@ def _finish(
         cached=compiled.cached,
         build_s=seconds,
     )
-
-
-async def _bound_plan(
-    source: CandidateSource,
-    tune: Mapping[str, Scalar],
-    workload: WorkloadSpec,
-    signatures: Signatures,
-    *,
-    device: DeviceInfo,
-    track: Track,
-) -> BoundPlan | Rejected | InfraFailed:
-    plan = await plan_candidate(source, tune, workload, device, track)
-    return check_arguments(plan, signatures) if isinstance(plan, LaunchPlan) else plan
 
 
 def launched_items(plan: LaunchPlan, device: DeviceInfo) -> dict[str, int]:

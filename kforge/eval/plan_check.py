@@ -24,13 +24,18 @@ from kforge.eval.plan import (
 )
 from kforge.eval.planning import shapes
 from kforge.eval.planning.ops import output_of
+from kforge.eval.protocol import DEFAULT_PROTOCOL, Protocol
 from kforge.types import DTYPE_BYTES, DeviceInfo, ScreenedOut, TensorSpec, Track, WorkloadSpec
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
 
 
 def validate_plan(
-    json_text: str | bytes, workload: WorkloadSpec, device: DeviceInfo, track: Track
+    json_text: str | bytes,
+    workload: WorkloadSpec,
+    device: DeviceInfo,
+    track: Track,
+    protocol: Protocol = DEFAULT_PROTOCOL,
 ) -> LaunchPlan | ScreenedOut:
     """Parse and check a plan from an untrusted process.
 
@@ -39,6 +44,7 @@ def validate_plan(
         workload: the workload it was made for.
         device: the device it shall run on; bounds memory, work-group size and local memory.
         track: ``pure`` forbids library operators.
+        protocol: which defences are on.
 
     Returns:
         The plan, or the reason for its author why it cannot run.
@@ -53,10 +59,12 @@ def validate_plan(
         return ScreenedOut(
             f"the plan is not well-formed at {where or 'its start'}: {first['msg'][:300]}", "plan_form"
         )
+    if not protocol.has("plan_check"):
+        return plan
     try:
         _check_memory(plan, workload, device)
         _check_steps(plan, device, track)
-        _check_outputs(plan, workload)
+        _check_outputs(plan, workload, exact_layout=protocol.has("exact_layout"))
     except Refused as refusal:
         return refusal.outcome
     return plan
@@ -247,7 +255,7 @@ def _check_launch(state: _State, step: LaunchStep, number: int, device: DeviceIn
 # -------------------------------------------------------------------------------------------- outputs
 
 
-def _check_outputs(plan: LaunchPlan, workload: WorkloadSpec) -> None:
+def _check_outputs(plan: LaunchPlan, workload: WorkloadSpec, *, exact_layout: bool) -> None:
     if len(plan.outputs) != len(workload.outputs):
         raise Refused(
             "outputs", f"plan() returns {len(plan.outputs)} tensors, the reference {len(workload.outputs)}"
@@ -271,7 +279,8 @@ def _check_outputs(plan: LaunchPlan, workload: WorkloadSpec) -> None:
         if storage.id in used:
             raise Refused("outputs", f"{what} shares its memory with another output")
         used.add(storage.id)
-        _check_layout(tensor, spec, what)
+        if exact_layout:
+            _check_layout(tensor, spec, what)
         if storage.id not in launched:
             raise Refused(
                 "outputs", f"{what} is passed to no k.launch; every output needs a kernel that writes it"

@@ -16,6 +16,7 @@ from kforge.errors import InfraError
 from kforge.eval import planning
 from kforge.eval.plan import LaunchPlan
 from kforge.eval.plan_check import MAX_JSON_BYTES, validate_plan
+from kforge.eval.protocol import DEFAULT_PROTOCOL, Protocol
 from kforge.eval.sandbox import (
     PACKAGE_ROOT,
     RESULT_FD_PLACEHOLDER,
@@ -68,6 +69,7 @@ async def plan_candidate(
     *,
     python: str = sys.executable,
     limits: Limits = PLAN_LIMITS,
+    protocol: Protocol = DEFAULT_PROTOCOL,
 ) -> LaunchPlan | ScreenedOut | TimedOut | InfraFailed:
     """The validated launch plan of one variant for one workload, or why there is none.
 
@@ -79,6 +81,7 @@ async def plan_candidate(
         track: ``pure`` forbids library operators.
         python: interpreter of the throw-away process.
         limits: bounds of that process.
+        protocol: which defences are on.
     """
     if source.language != device.language:
         return ScreenedOut(
@@ -94,29 +97,29 @@ async def plan_candidate(
         "tune": dict(tune),
         "workload": asdict(workload),
         "device": {name: visible[name] for name in _DEVICE_FIELDS},
+        "confined": protocol.has("plan_process"),
     }
+    bounded = limits if protocol.has("limits") else Limits(wall_s=limits.wall_s)
     try:
         ended = await run_limited(
             [python, "-I", "-S", "-B", _CHILD, PACKAGE_ROOT, RESULT_FD_PLACEHOLDER],
-            limits=limits,
+            limits=bounded,
             stdin=json.dumps(job).encode(),
+            network_off=protocol.has("plan_process"),
+            own_processes=protocol.has("plan_process"),
             result_bytes=2 * MAX_JSON_BYTES,
             python=python,
         )
     except InfraError as error:
         return InfraFailed(f"{error.message}; {error.next_step}")
-    return _read(ended, nonce, limits, workload=workload, device=device, track=track)
+    plan = _read(ended, nonce, limits)
+    if not isinstance(plan, str):
+        return plan
+    return validate_plan(plan, workload, device, track, protocol)
 
 
-def _read(
-    ended: ChildResult,
-    nonce: str,
-    limits: Limits,
-    *,
-    workload: WorkloadSpec,
-    device: DeviceInfo,
-    track: Track,
-) -> LaunchPlan | ScreenedOut | TimedOut | InfraFailed:
+def _read(ended: ChildResult, nonce: str, limits: Limits) -> str | ScreenedOut | TimedOut | InfraFailed:
+    """The plan as JSON, or what the planning process says or shows in its place."""
     document = _document(ended, nonce)
     if document is None:
         return _no_document(ended, nonce, limits)
@@ -133,7 +136,7 @@ def _read(
         return ScreenedOut(f"valid() refuses this TUNE choice: {reply.invalid_variant[:1000]}", "variant")
     if reply.plan is None:
         return ScreenedOut("the planning process left no plan", "plan")
-    return validate_plan(json.dumps(reply.plan), workload, device, track)
+    return json.dumps(reply.plan)
 
 
 def _document(ended: ChildResult, nonce: str) -> bytes | None:
