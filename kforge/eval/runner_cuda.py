@@ -80,6 +80,12 @@ class CudaSession:
             )
         except (CudaFailed, RuntimeError) as error:
             raise RunnerBroken(f"the CUDA device cannot be used: {error}") from error
+        self._read_plan(job)
+        self._allocate(arena)
+        self.layers["no_sockets"] = confinement.forbid_sockets()
+        self._bind(job)
+
+    def _read_plan(self, job: Mapping[str, Any]) -> None:
         torch.set_grad_enabled(False)
         apply_policy(job["precision"])
         self._plan: dict[str, Any] = job["plan"]["plan"]
@@ -89,9 +95,9 @@ class CudaSession:
         )
         self._moved: dict[int, int] = {}  # storage of an operator's result to its address in this run
         self._tensors: dict[int, torch.Tensor] = {}
-        self._allocate(arena)
-        self.layers["no_sockets"] = confinement.forbid_sockets()
-        self._bind(job)
+        # Storage to its bytes, and to its address: an empty tensor does not know its own.
+        self._regions: dict[int, torch.Tensor] = {}
+        self._bases: dict[int, int] = {}
 
     def _allocate(self, arena: Arena) -> None:
         outputs = [self._by_id[i]["storage"] for i in self._plan["outputs"]]
@@ -101,14 +107,17 @@ class CudaSession:
         except CudaFailed as error:
             raise LaunchRefused(f"no memory for the plan's buffers: {error}") from error
         arena.view(Slot(0, cuda_driver.IPC_HANDLE_BYTES))[:] = cuda_driver.export_memory(self._memory)
-        self._bytes = self._memory.bytes(self._device)
+        everything = self._memory.bytes(self._device)
+        for storage, begin in self._layout.offsets.items():
+            self._regions[storage] = everything[begin : begin + int(self._plan["storages"][storage]["bytes"])]
+            self._bases[storage] = self._memory.address + begin
+        self._look()
+
+    def _look(self) -> None:
+        """The plan's tensors, as views of their storages."""
         for tensor in self._plan["tensors"]:
             if tensor["id"] not in self._moving:
-                self._tensors[tensor["id"]] = self._view(self._storage_bytes(tensor["storage"]), tensor)
-
-    def _storage_bytes(self, storage: int) -> torch.Tensor:
-        begin = self._layout.offsets[storage]
-        return self._bytes[begin : begin + int(self._plan["storages"][storage]["bytes"])]
+                self._tensors[tensor["id"]] = self._view(self._regions[tensor["storage"]], tensor)
 
     @staticmethod
     def _view(memory: torch.Tensor, tensor: Mapping[str, Any]) -> torch.Tensor:
@@ -153,10 +162,7 @@ class CudaSession:
     def _address(self, tensor: int) -> int:
         described = self._by_id[tensor]
         storage = described["storage"]
-        if tensor in self._moving:
-            base = self._moved[storage]
-        else:
-            base = self._memory.address + self._layout.offsets[storage]
+        base = self._moved[storage] if tensor in self._moving else self._bases[storage]
         return base + int(described["offset"]) * DTYPE_BYTES[described["dtype"]]
 
     # --------------------------------------------------------------------------------------- steps
@@ -205,7 +211,7 @@ class CudaSession:
         """Enqueue the whole plan: zeroed buffers first, then every step on its stream."""
         for storage in self._plan["storages"]:
             if storage["role"] == "zeros":
-                self._storage_bytes(storage["id"]).zero_()
+                self._regions[storage["id"]].zero_()
         main = self._streams[0]
         if len(self._streams) > 1:
             self._begun.record(main)
@@ -261,10 +267,9 @@ class CudaSession:
         """Poison all memory that kernels may write, as the verifier does before a single run."""
         stream = self._clock.stream.cuda_stream
         for storage in self._layout.writable:
-            size = int(self._plan["storages"][storage]["bytes"])
-            if size:
-                address = self._memory.address + self._layout.offsets[storage]
-                cuda_driver.fill(address, poison, size, stream)
+            region = self._regions[storage]
+            if region.numel():
+                cuda_driver.fill(self._bases[storage], poison, region.numel(), stream)
 
     def _export(self) -> None:
         """Copy outputs that a library operator allocated to their place in the exported memory."""
@@ -273,7 +278,7 @@ class CudaSession:
                 made = self._by_id[tensor]
                 whole = next(t for t in self._plan["tensors"] if t["storage"] == made["storage"])
                 source = self._tensors[whole["id"]].reshape(-1).view(torch.uint8)
-                self._storage_bytes(made["storage"]).copy_(source)
+                self._regions[made["storage"]].copy_(source)
         torch.cuda.synchronize(self._device)
 
     def _audit(self) -> None:

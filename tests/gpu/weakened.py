@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from kforge.clock import SystemClock, secret_seed
 from kforge.data.tasks.describe import describe
@@ -15,8 +19,9 @@ from kforge.eval.defences import DEFENCES, Defence
 from kforge.eval.pipeline import build_candidate
 from kforge.eval.protocol import DEFAULT_PROTOCOL
 from kforge.eval.verifier import Verifier
+from kforge.eval.workbench import Workbench
 from kforge.eval.worker import PREPARATIONS
-from kforge.types import Built, CandidateSource, DeviceInfo, InfraFailed, Outcome
+from kforge.types import Built, CandidateSource, DeviceInfo, InfraFailed, Outcome, Rejected
 
 
 class CudaReferee:
@@ -38,19 +43,33 @@ class CudaReferee:
 
     def outcome(self, source: CandidateSource, *, off: Iterable[Defence] = ()) -> Outcome:
         """Build and measure; ``off`` names the defences that are missing."""
-        built = asyncio.run(
+        built = self._build(source)
+        if not isinstance(built, Built):
+            return built
+        return self.measure(built, source, off=off)
+
+    def sanitizer_job(self, source: CandidateSource) -> tuple[dict[str, Any], list[torch.Tensor]]:
+        """What one run of a candidate under compute-sanitizer needs: job and values."""
+        built = self._build(source)
+        assert isinstance(built, Built), built
+        spec = self._description.workloads[0]
+        bench = Workbench(self._loaded.workloads[0], spec, secret_seed, torch.device("cuda"))
+        job = self._job | {
+            "plan": json.loads(built.plans[spec.name]), "module": built.module_path,
+            "sm_count": self._device.sm_count, "precision": source.precision, "off": [],
+        }  # fmt: skip
+        return job, bench.draw("own").given(bench.state_names)
+
+    def _build(self, source: CandidateSource) -> Built | Rejected | InfraFailed:
+        return asyncio.run(
             build_candidate(
                 source, source.first_choice(), self._description,
                 device=self._device, track="sealed", cache_dir=self._cache,
             )
         )  # fmt: skip
-        if not isinstance(built, Built):
-            return built
-        return self.measure(built, source, off=off)
 
     def measure(self, built: Built, source: CandidateSource, *, off: Iterable[Defence] = ()) -> Outcome:
         """Measure what is built."""
-        assert not isinstance(built, InfraFailed)
         protocol = replace(DEFAULT_PROTOCOL, defences=DEFENCES - frozenset(off))
         verifier = Verifier(
             self._loaded, self._description, self._device,
