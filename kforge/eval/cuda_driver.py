@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from kforge.errors import MissingPrerequisite
+from kforge.eval.cuda_layout import BLOCK_BYTES
 
 PIP_LINE = "pip install 'kforge[cuda]'"
 IPC_HANDLE_BYTES = 64
-# Allocations of this granularity share their block with nothing else, which matters when a block is exported.
-BLOCK_BYTES = 2 << 20
 
 
 class CudaFailed(Exception):

@@ -7,11 +7,14 @@ runner never maps memory of the verifier.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kforge.eval.arena import ALIGN_BYTES, GUARD_BYTES
 from kforge.eval.plan import GIVEN_ROLES
+
+# Allocations of this granularity share their block with nothing else, which matters when it is exported.
+BLOCK_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +65,9 @@ def lay_out_plan(storages: Sequence[Mapping[str, Any]], outputs: Sequence[int]) 
         zones += [Zone(position, begin, name, "before"), Zone(begin + size, stop, name, "after")]
         offsets[name] = begin
         position = stop
+    position = -(-max(position, ALIGN_BYTES) // BLOCK_BYTES) * BLOCK_BYTES
+    if zones:
+        # Whole blocks are allocated: what no storage needs of the last one is watched too.
+        zones[-1] = replace(zones[-1], stop=position)
     writable = tuple(s["id"] for s in storages if s["id"] in offsets and s["role"] not in GIVEN_ROLES)
-    return DeviceLayout(offsets, writable, tuple(zones), max(position, ALIGN_BYTES))
+    return DeviceLayout(offsets, writable, tuple(zones), position)

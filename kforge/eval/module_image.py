@@ -69,24 +69,37 @@ class ModuleImage:
         return None
 
 
-def join(objects: Sequence[tuple[int, int, str]]) -> list[Stretch]:
-    """Neighbours together. Args: (address, size, name) of every object."""
+@dataclass(frozen=True, slots=True, order=True)
+class Located:
+    """One object and the allocation that it lies in: no reading crosses from one into another."""
+
+    address: int
+    size: int
+    name: str
+    allocation: int
+
+
+def join(objects: Sequence[Located]) -> list[Stretch]:
+    """Neighbours of one allocation together."""
     found: list[Stretch] = []
-    for address, size, name in sorted(set(objects)):
-        last = found[-1] if found else None
+    allocation: int | None = None
+    for entry in sorted(set(objects)):
+        address, size, name = entry.address, entry.size, entry.name
+        last = found[-1] if found and entry.allocation == allocation else None
+        allocation = entry.allocation
         if last is None or address > last.address + last.size + STEP_BYTES:
             found.append(Stretch(address, size, ((0, size, name),)))
         else:
             end = max(last.address + last.size, address + size)
-            entry = (address - last.address, size, name)
-            found[-1] = Stretch(last.address, end - last.address, (*last.names, entry))
+            names = (*last.names, (address - last.address, size, name))
+            found[-1] = Stretch(last.address, end - last.address, names)
     return found
 
 
 def _locate(
     module: Any,  # noqa: ANN401
     variables: Sequence[cubin.Variable],
-) -> list[tuple[int, int, str]]:
+) -> list[Located]:
     found = []
     for variable in variables:
         if variable.size and variable.in_memory:
@@ -96,7 +109,11 @@ def _locate(
                 )
             except CudaFailed:  # optimised away, or a name that the driver keeps to itself
                 continue
-            found.append((int(address), int(size), variable.name))
+            try:
+                allocation, _ = call(driver().cuMemGetAddressRange(address), "an object's allocation")
+            except CudaFailed:  # then it is read alone
+                allocation = address
+            found.append(Located(int(address), int(size), variable.name, int(allocation)))
     return found
 
 
