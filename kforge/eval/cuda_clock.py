@@ -30,10 +30,13 @@ class DeviceClock:
         device: of the current context.
         image: cubin of ``trusted.cu``.
         flushes: False leaves caches as the last run left them: what the flush is worth, for its tests.
+        resets: False leaves persisting lines, likewise.
     """
 
-    def __init__(self, device: torch.device, image: bytes, *, flushes: bool = True) -> None:
-        self._flushes = flushes
+    def __init__(
+        self, device: torch.device, image: bytes, *, flushes: bool = True, resets: bool = True
+    ) -> None:
+        self._flushes, self._resets = flushes, resets
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._module = cuda_driver.load_module(image)
         self._wait = cuda_driver.kernel_of(self._module, "kf_wait")
@@ -93,7 +96,7 @@ class DeviceClock:
         self._reset()
 
     def _reset(self) -> None:
-        if self._flushes:
+        if self._resets:
             cuda_driver.reset_persisting_l2()
 
     def _hold(self, us: float) -> None:

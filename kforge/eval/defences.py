@@ -33,7 +33,8 @@ Defence = Literal[
     "timed_outputs",  # outputs of secretly chosen timed runs are verified
     "probes",  # every run, timed or not, is compared on secret rows
     "new_addresses",  # inputs lie at secretly new or repeated addresses
-    "flush",  # caches are flushed, persisting lines reset
+    "flush",  # caches are flushed before every timed run
+    "l2_reset",  # lines that a kernel asked to stay are made ordinary again
     "untimed_steps",  # copying in and out is measured too, and must stay what it was
     "paused_candidate",  # the candidate stands still while the baseline is timed
     "physics",  # no run beats the bytes that it must move

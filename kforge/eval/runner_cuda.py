@@ -76,8 +76,9 @@ class CudaSession:
         try:
             self._device = cuda_driver.use_device(int(job["device_index"]))
             self._clock = DeviceClock(
-                self._device, Path(job["trusted"]).read_bytes(), flushes="flush" not in job["off"]
-            )
+                self._device, Path(job["trusted"]).read_bytes(),
+                flushes="flush" not in job["off"], resets="l2_reset" not in job["off"],
+            )  # fmt: skip
         except (CudaFailed, RuntimeError) as error:
             raise RunnerBroken(f"the CUDA device cannot be used: {error}") from error
         self._read_plan(job)

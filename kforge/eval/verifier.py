@@ -60,7 +60,7 @@ class Verifier:
         self._instruments = Instruments(device, job, clock, protocol, random.Random(seeds()))
         self._rig = RIGS[device.language](self._instruments)
         self._benches = [
-            Workbench(workload, spec, seeds, self._rig.torch_device)
+            Workbench(workload, spec, seeds, self._rig.torch_device, defences=protocol.defences)
             for workload, spec in zip(loaded.workloads, description.workloads, strict=True)
         ]
         for bench in self._benches:

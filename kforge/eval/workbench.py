@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kforge.data.tasks.loader import LoadedWorkload, Value
 from kforge.eval.check import Mismatch, Truth, judge, kernelbench_verdict, truths
+from kforge.eval.defences import DEFENCES, Defence
 from kforge.eval.inputs import Distribution, generator, transform
 from kforge.eval.physics import least_us, needed_shares
 from kforge.eval.pieces import Piece, pieces_of
@@ -51,6 +52,11 @@ class Wrong:
     kb_correct: bool
 
 
+def _forgiven(output: Tensor, expected: Tensor) -> Tensor:
+    """What a comparison sees that passes over NaN and infinity."""
+    return torch.where(torch.isfinite(output), output, expected.to(output.dtype))
+
+
 class Workbench:
     """Draws values for one workload and computes what must come out.
 
@@ -59,6 +65,7 @@ class Workbench:
         spec: its shapes.
         seeds: secret seeds, fresh at every call.
         device: where values are drawn and the truth is computed.
+        defences: those that are on (``Protocol.defences``).
     """
 
     def __init__(
@@ -67,7 +74,10 @@ class Workbench:
         spec: WorkloadSpec,
         seeds: SeedSource,
         device: torch.device | None = None,
+        *,
+        defences: frozenset[Defence] = DEFENCES,
     ) -> None:
+        self._defences = defences
         self.workload = workload
         self.spec = spec
         self.state_names = [t.name for t in (*spec.parameters, *spec.buffers)]
@@ -87,6 +97,8 @@ class Workbench:
         Args:
             distribution: of the real-valued inputs.
         """
+        if "adversarial_values" not in self._defences:
+            distribution = "own"
         named = self.workload.named_inputs(self._seeds(), self._device)
         rng = self._generator()
         inputs: list[Value] = []
@@ -162,6 +174,12 @@ class Workbench:
                 self._probe.learn(draw.inputs, eager, truth)
             found = [o if piece is None else piece.output(o) for o in outputs]
             kb = kb and self.kernelbench(found, truth)
+            if "precision_model" not in self._defences:
+                if not kb:
+                    return Wrong(Mismatch("mismatch", "not close to eager", None), kb)
+                continue
+            if "exact_masks" not in self._defences:
+                found = [_forgiven(o, t.exact) for o, t in zip(found, truth, strict=True)]
             for position, (output, expected) in enumerate(zip(found, truth, strict=True)):
                 name = f"output {position}" if len(outputs) > 1 else "the output"
                 judged = judge(output, expected, name, first_row=0 if piece is None else piece.start)
@@ -180,6 +198,8 @@ class Workbench:
             draw: what it was given, from the task's own distribution.
         """
         assign(self._model, draw.state)
+        if "exact_masks" not in self._defences:
+            outputs = [_forgiven(o, e) for o, e in zip(outputs, self.eager(draw), strict=True)]
         return self._probe.look(outputs, draw.inputs)
 
     def least_us(self, l2_bytes: int, rate: float) -> float:
