@@ -19,9 +19,12 @@ from typing import Protocol
 
 from kforge.errors import InfraError, MissingPrerequisite
 from kforge.eval.compile_cuda import CudaBuilder
-from kforge.eval.compile_sycl import SyclBuilder
+from kforge.eval.compile_sycl import KILLED, SyclBuilder
 from kforge.eval.compiled import Compiled
+from kforge.eval.scratch import sweep
 from kforge.types import BuildFailed, CandidateSource, DeviceInfo, InfraFailed, Language, Scalar, TimedOut
+
+PARTIAL = ".partial-"  # an entry that is being written
 
 
 class Builder(Protocol):
@@ -94,6 +97,8 @@ async def cached_build(
 ) -> CachedBuild | BuildFailed | TimedOut | InfraFailed:
     """Build through the cache. Failures of the source are cached too; timeouts and crashes of kforge are not.
 
+    A compiler that was killed is started once more: it may not have been this source's doing.
+
     Raises:
         MissingPrerequisite: no builder, wheel or compiler.
         InfraError: the cache directory cannot be written.
@@ -105,6 +110,12 @@ async def cached_build(
     if found is not None:
         return found
     result = await builder.build(source, tune, device, cache_dir)
+    if result == KILLED:
+        result = await builder.build(source, tune, device, cache_dir)
+        if result == KILLED:
+            return BuildFailed(
+                "the compiler was killed twice (signal 9) on this source; most often memory ran out", ""
+            )
     if isinstance(result, Compiled | BuildFailed):
         _write(home, result)
     if not isinstance(result, Compiled):
@@ -135,7 +146,8 @@ def _write(home: Path, result: Compiled | BuildFailed) -> None:
     """Publish an entry by renaming a finished directory, so that readers never see half of one."""
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=home.parent, prefix=".partial-"))
+        sweep(home.parent, PARTIAL)
+        partial = Path(tempfile.mkdtemp(dir=home.parent, prefix=PARTIAL))
         try:
             if isinstance(result, Compiled):
                 (partial / "module.bin").write_bytes(result.module)

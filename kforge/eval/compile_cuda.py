@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from kforge.eval.compile_sycl import LOG_TAIL_CHARS, SYSTEM_PATHS, macro_value
+from kforge.eval.compile_sycl import KILLED, LOG_TAIL_CHARS, SYSTEM_PATHS, macro_value
 from kforge.eval.compiled import Compiled
 from kforge.eval.cuda_toolkit import Toolkit, runnable_nvdisasm, toolkit
 from kforge.eval.device_code import Unreadable, tokenize
@@ -26,6 +26,7 @@ from kforge.eval.sandbox import (
     run_limited,
     scrubbed_environment,
 )
+from kforge.eval.scratch import scratch_directory
 from kforge.types import BuildFailed, CandidateSource, DeviceInfo, InfraFailed, Language, Scalar, TimedOut
 
 BUILD_LIMITS = Limits(wall_s=90.0, cpu_s=90.0, memory_bytes=16 << 30, file_bytes=256 << 20, nice=10)
@@ -80,7 +81,7 @@ class CudaBuilder:
             text = prelude(source.device_code, tune) + source.device_code
         except Unreadable as error:
             return BuildFailed(str(error), "")
-        with TemporaryDirectory(prefix="kforge-build-") as scratch:
+        with scratch_directory("kforge-build-") as scratch:
             job = {
                 "source": text,
                 "arch": device.arch,
@@ -108,7 +109,7 @@ def _readable(tools: Toolkit, disassembler: Path) -> tuple[str, ...]:
 
 
 def _interpret(child: ChildResult) -> Compiled | BuildFailed | TimedOut | InfraFailed:
-    if child.timed_out or child.signal == 24:  # SIGXCPU
+    if child.timed_out or child.signal == signal.SIGXCPU:
         return TimedOut(
             f"the compiler did not finish within {BUILD_LIMITS.wall_s:g} s; simplify templates and unrolling",
             "build",
@@ -126,6 +127,8 @@ def _interpret(child: ChildResult) -> Compiled | BuildFailed | TimedOut | InfraF
 
 def _crashed(child: ChildResult) -> BuildFailed | InfraFailed:
     tail = child.stderr.decode(errors="replace")[-LOG_TAIL_CHARS:]
+    if child.signal == signal.SIGKILL:
+        return KILLED
     if child.signal is not None:
         return BuildFailed(f"the compiler crashed on this source (signal {child.signal})", tail)
     if "MemoryError" in tail or "bad_alloc" in tail:

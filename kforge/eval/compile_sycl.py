@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from kforge.eval.compiled import Compiled
 from kforge.eval.sandbox import (
@@ -23,12 +23,15 @@ from kforge.eval.sandbox import (
     run_limited,
     scrubbed_environment,
 )
+from kforge.eval.scratch import scratch_directory
 from kforge.eval.sycl_runtime import ensure_shim, runtime_version, shim_path, wheel_prefix
 from kforge.types import BuildFailed, CandidateSource, DeviceInfo, InfraFailed, Language, Scalar, TimedOut
 
 BUILD_LIMITS = Limits(wall_s=60.0, cpu_s=60.0, memory_bytes=8 << 30, file_bytes=256 << 20, nice=10)
 BUILD_OPTIONS = ("-O3", "-ferror-limit=10", "-ftemplate-depth=256", "-fconstexpr-steps=1000000")
 LOG_TAIL_CHARS = 6000
+# By somebody, or by the kernel because memory ran out; the source may be to blame or not.
+KILLED = InfraFailed("the build child was killed (signal 9)")
 RESULT_BYTES = 128 << 20
 _CHILD = str(Path(__file__).with_name("sycl_build_child.py"))
 SYSTEM_PATHS = (
@@ -98,7 +101,7 @@ class SyclBuilder:
             PACKAGE_ROOT,
             *SYSTEM_PATHS,
         )
-        with TemporaryDirectory(prefix="kforge-build-") as scratch:
+        with scratch_directory("kforge-build-") as scratch:
             child = await run_limited(
                 [sys.executable, "-I", "-B", _CHILD, PACKAGE_ROOT],
                 limits=BUILD_LIMITS,
@@ -111,7 +114,7 @@ class SyclBuilder:
 
 
 def _interpret(child: ChildResult, prelude_lines: int) -> Compiled | BuildFailed | TimedOut | InfraFailed:
-    if child.timed_out or child.signal == 24:  # SIGXCPU
+    if child.timed_out or child.signal == signal.SIGXCPU:
         return TimedOut(
             f"the compiler did not finish within {BUILD_LIMITS.wall_s:g} s; simplify templates, constexpr "
             "loops and unrolling",
@@ -132,6 +135,8 @@ def _interpret(child: ChildResult, prelude_lines: int) -> Compiled | BuildFailed
 
 def _crashed(child: ChildResult) -> BuildFailed | InfraFailed:
     tail = child.stderr.decode(errors="replace")[-LOG_TAIL_CHARS:]
+    if child.signal == signal.SIGKILL:
+        return KILLED
     if child.signal is not None:
         reason = f"the compiler crashed on this source (signal {child.signal})"
         return BuildFailed(f"{reason}; group_local_memory is known to crash it, use local_accessor", tail)

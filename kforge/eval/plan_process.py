@@ -100,8 +100,9 @@ async def plan_candidate(
         "confined": protocol.has("plan_process"),
     }
     bounded = limits if protocol.has("limits") else Limits(wall_s=limits.wall_s)
-    try:
-        ended = await run_limited(
+
+    async def once() -> ChildResult:
+        return await run_limited(
             [python, "-I", "-S", "-B", _CHILD, PACKAGE_ROOT, RESULT_FD_PLACEHOLDER],
             limits=bounded,
             stdin=json.dumps(job).encode(),
@@ -110,6 +111,11 @@ async def plan_candidate(
             result_bytes=2 * MAX_JSON_BYTES,
             python=python,
         )
+
+    try:
+        ended = await once()
+        if ended.signal == signal.SIGKILL and not ended.timed_out:
+            ended = await once()  # somebody else may have killed it; twice is the plan's own doing
     except InfraError as error:
         return InfraFailed(f"{error.message}; {error.next_step}")
     plan = _read(ended, nonce, limits)

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from kforge.errors import InfraError, MissingPrerequisite
 from kforge.eval.sandbox import PACKAGE_ROOT, Limits, run_limited, scrubbed_environment
+from kforge.eval.scratch import scratch_directory
 
 Tool = Literal["memcheck", "racecheck", "synccheck"]
 TOOLS: tuple[Tool, ...] = ("memcheck", "racecheck", "synccheck")
@@ -73,7 +73,7 @@ async def sanitize(
 
     program = sanitizer()
     found = []
-    with TemporaryDirectory(prefix="kforge-sanitize-") as scratch:
+    with scratch_directory("kforge-sanitize-") as scratch:
         place = str(Path(scratch) / "values.pt")
         torch.save([value.cpu() for value in values], place)
         told = json.dumps({**job, "values": place}).encode()
