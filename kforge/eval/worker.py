@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import multiprocessing
 import os
 import sys
 import traceback
@@ -221,6 +222,9 @@ def main() -> None:
     """Serve lines until standard input ends."""
     # A driver that was killed must not leave a benchmark running beside the one that follows.
     confinement.die_with_parent(os.getppid())
+    if "KFORGE_SCRATCH" in os.environ:
+        # Where multiprocessing puts its sockets, and has no other way to be told: the driver removes it.
+        multiprocessing.current_process()._config["tempdir"] = os.environ["KFORGE_SCRATCH"]  # type: ignore[attr-defined]
     # Runners of the same user must not be able to read this memory: it holds seeds and references.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     answers = os.fdopen(os.dup(1), "w", buffering=1)

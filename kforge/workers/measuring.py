@@ -8,14 +8,23 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from kforge.errors import InfraError, KforgeError
 from kforge.eval.sandbox import PACKAGE_ROOT
+from kforge.eval.scratch import Scratch
 from kforge.workers.hardware import device_environment
 
 LINE_LIMIT_BYTES = 64 << 20
+PROGRAM = "kforge.eval.worker"
+# Looked for this often while an answer is awaited; stopped at two looks in a row, a process is given up.
+STOPPED_LOOK_S = 3.0
+# What was killed and does not end is stuck in a driver; nothing waits for it longer.
+KILL_WAIT_S = 10.0
+
+Answer = TypeVar("Answer")
 
 
 class WorkerLost(Exception):
@@ -36,6 +45,7 @@ class MeasuringProcess:
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
+        self._scratch: Scratch | None = None
 
     @property
     def alive(self) -> bool:
@@ -57,8 +67,10 @@ class MeasuringProcess:
         places = ("HOME", "KFORGE_CACHE", "XDG_CACHE_HOME")  # where pulled tasks are
         environment |= {name: os.environ[name] for name in places if name in os.environ}
         try:
+            self._scratch = Scratch("kforge-measure-")
+            environment["KFORGE_SCRATCH"] = self._scratch.path
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "kforge.eval.worker",
+                sys.executable, "-P", "-m", PROGRAM,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=None,
                 env=environment, start_new_session=True, limit=LINE_LIMIT_BYTES,
             )  # fmt: skip
@@ -77,37 +89,45 @@ class MeasuringProcess:
 
         Raises:
             RemoteError: the process answered with an error.
-            WorkerLost: it died, or gave no answer within ``limit_s``; it is killed then.
+            WorkerLost: it died, was stopped, or gave no answer within ``limit_s``; it is killed then.
         """
-        process = self._process
-        if process is None or process.stdin is None or process.stdout is None:
+        if self._process is None:
             raise WorkerLost("the measuring process was not started")
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            await process.stdin.drain()
             async with asyncio.timeout(limit_s):
-                while True:
-                    line = await process.stdout.readline()
-                    if not line:
-                        raise WorkerLost(await self._how_it_ended())
-                    answer = json.loads(line)
-                    if "stage" in answer:
-                        if on_stage is not None:
-                            await on_stage(answer["stage"])
-                        process.stdin.write(b'{"do": "continue"}\n')
-                    elif "error" in answer:
-                        raise RemoteError(answer["error"])
-                    else:
-                        return answer["result"]
+                return await self._converse(self._process, request, on_stage)
         except TimeoutError as error:
             await self.kill()
             raise WorkerLost(f"no answer within {limit_s:g} s; it was killed") from error
         except (BrokenPipeError, ConnectionResetError, json.JSONDecodeError) as error:
             await self.kill()
             raise WorkerLost(f"the connection broke: {error}") from error
-        except asyncio.CancelledError:
+        except (WorkerLost, asyncio.CancelledError):
             await self.kill()
             raise
+
+    async def _converse(
+        self,
+        process: asyncio.subprocess.Process,
+        request: dict[str, Any],
+        on_stage: Callable[[str], Awaitable[None]] | None,
+    ) -> Any:  # noqa: ANN401
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        await _unless_stopped(process.pid, process.stdin.drain())
+        while True:
+            line = await _unless_stopped(process.pid, process.stdout.readline())
+            if not line:
+                raise WorkerLost(await self._how_it_ended())
+            answer = json.loads(line)
+            if "result" in answer:
+                return answer["result"]
+            if "error" in answer:
+                raise RemoteError(answer["error"])
+            if on_stage is not None:
+                await on_stage(answer["stage"])
+            process.stdin.write(b'{"do": "continue"}\n')
 
     async def _how_it_ended(self) -> str:
         assert self._process is not None
@@ -117,29 +137,74 @@ class MeasuringProcess:
     async def kill(self) -> None:
         """End the process and everything it started; safe to call at any time."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        for pid in _descendants(process.pid):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        if process is not None:
+            await _end(process)
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            scratch.remove()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    for pid in _descendants(process.pid):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        transport = process._transport  # type: ignore[attr-defined]
-        transport.close()
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), KILL_WAIT_S)
+    transport = process._transport  # type: ignore[attr-defined]
+    transport.close()
 
 
-def _descendants(root: int) -> list[int]:
-    """Process ids below ``root``, deepest last: runners lead sessions of their own."""
-    children: dict[int, list[int]] = {}
+async def _unless_stopped(leader: int, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Await ``work``, as long as no process of the leader's group stands still.
+
+    Runners and baselines lead groups of their own: the verifier has deadlines for them, and may pause them.
+
+    Raises:
+        WorkerLost: one was stopped.
+    """
+    task = asyncio.ensure_future(work)
+    seen: set[int] = set()
+    try:
+        while True:
+            done, _ = await asyncio.wait({task}, timeout=STOPPED_LOOK_S)
+            if done:
+                return task.result()
+            now = {p.pid for p in _processes() if p.group == leader and p.state == "T"}
+            if now & seen:
+                which = "the process itself" if leader in now else f"process {min(now & seen)} below it"
+                raise WorkerLost(f"{which} was stopped (SIGSTOP); it was killed")
+            seen = now
+    finally:
+        task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    pid: int
+    state: str
+    parent: int
+    group: int
+
+
+def _processes() -> Iterator[_Process]:
+    """What runs on this machine; processes that end meanwhile are left out."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with (
                 contextlib.suppress(OSError, ValueError, IndexError),
                 open(f"/proc/{entry.name}/stat") as file,
             ):
-                parent = int(file.read().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
+                state, parent, group = file.read().rpartition(")")[2].split()[:3]
+                yield _Process(int(entry.name), state, int(parent), int(group))
+
+
+def _descendants(root: int) -> list[int]:
+    """Process ids below ``root``, deepest last: runners lead sessions of their own."""
+    children: dict[int, list[int]] = {}
+    for process in _processes():
+        children.setdefault(process.parent, []).append(process.pid)
     found: list[int] = []
     stack = [root]
     while stack:
