@@ -190,3 +190,19 @@ infra_events = Table(
     Column("at", UtcDateTime, nullable=False),
     Index(None, "run_id"),
 )
+
+# Of no run: what the control pack found on a task. The newest row of a key counts.
+admissions = Table(
+    "admissions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("task_id", Text, nullable=False),
+    Column("task_hash", Text, nullable=False),
+    Column("size", Text, nullable=False),
+    Column("harness", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("status in ('admitted','weak','degenerate','unchecked')", name="status"),
+    Index(None, "task_hash"),
+)

@@ -17,7 +17,7 @@ from typing import Self
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.engine import URL
 
-from kforge.data import leasing, read, write
+from kforge.data import admissions, leasing, read, write
 from kforge.data.engine import WRITE, connect, parse_url, shown, translated
 from kforge.data.lease import Lease, LeaseOwner
 from kforge.data.migrate import ensure_current, migrate
@@ -33,6 +33,7 @@ from kforge.data.records import (
 )
 from kforge.data.rows import dump, dump_or_none, evaluation_of, plain
 from kforge.data.schema import archive_events, builds, candidates, evaluations, infra_events, proposals, runs
+from kforge.data.verdicts import NewAdmission, StoredAdmission
 from kforge.errors import StoreError, UsageError
 from kforge.types import BuildFacts, Measures, Scalar
 
@@ -230,16 +231,10 @@ class Store:
             write.lock_run(connection, run_id)
             last = write.last_attempt(connection, run_id, ordinal)
             if last is not None and last.state != "abandoned":
-                raise StoreError(
-                    f"Proposal {ordinal} of run {run_id} is {last.state} already.",
-                    self._resume,
-                )
+                raise StoreError(f"Proposal {ordinal} of run {run_id} is {last.state} already.", self._resume)
             row = {
-                "id": self._ids(),
-                "run_id": run_id,
-                "ordinal": ordinal,
+                "id": self._ids(), "run_id": run_id, "ordinal": ordinal, "kind": kind,
                 "attempt": 0 if last is None else last.attempt + 1,
-                "kind": kind,
                 "parents": dump(list(parents)),
                 "inspirations": dump(list(inspirations)),
                 "prompt_hash": write.put_text(connection, prompt),
@@ -247,7 +242,7 @@ class Store:
                 "seed": seed,
                 "state": "requested",
                 "requested_at": now,
-            }
+            }  # fmt: skip
             connection.execute(insert(proposals).values(row))
             return str(row["id"])
 
@@ -376,6 +371,16 @@ class Store:
         """The latest measured outcome under ``key`` in any run, or None."""
         with self._read() as connection:
             return read.evaluation_by_key(connection, key)
+
+    def record_admission(self, new: NewAdmission, now: datetime) -> StoredAdmission:
+        """Append what the control pack found on a task."""
+        with self._write() as connection:
+            return admissions.append(connection, self._ids(), new, now)
+
+    def find_admissions(self, task_hash: str | None = None) -> list[StoredAdmission]:
+        """Verdicts on one task's source, or on all tasks, newest first."""
+        with self._read() as connection:
+            return admissions.newest_first(connection, task_hash)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

@@ -22,13 +22,13 @@ from kforge.errors import StoreError, UsageError
 from tests.store.samples import new_run
 
 SECRET = "hunter2"
-SECOND = '''
+LATER = '''
 """A later revision."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -41,7 +41,7 @@ def later(tmp_path: Path) -> Path:
     """The migrations of a kforge that is one revision ahead."""
     copied = tmp_path / "100% later"
     shutil.copytree(migrating.MIGRATIONS, copied, ignore=shutil.ignore_patterns("__pycache__"))
-    (copied / "versions" / "0002_second.py").write_text(SECOND)
+    (copied / "versions" / "0003_later.py").write_text(LATER)
     return copied
 
 
@@ -60,12 +60,12 @@ def test_an_older_store_is_refused_then_migrated_with_its_rows(url: str, later: 
     engine = connect(parsed, create=False)
     with (
         engine.begin() as connection,
-        pytest.raises(StoreError, match=r"has schema 0001; .* needs 0002") as caught,
+        pytest.raises(StoreError, match=r"has schema 0002; .* needs 0003") as caught,
     ):
         migrating.ensure_current(connection, parsed, later)
     assert "kforge store migrate --store" in caught.value.next_step
-    assert migrate(url, later) == ("0001", "0002")
-    assert migrate(url, later) == ("0002", "0002")
+    assert migrate(url, later) == ("0002", "0003")
+    assert migrate(url, later) == ("0003", "0003")
     with engine.begin() as connection:
         migrating.ensure_current(connection, parsed, later)
         assert connection.execute(text("select id, note from runs")).all() == [(run.id, None)]
@@ -75,7 +75,7 @@ def test_an_older_store_is_refused_then_migrated_with_its_rows(url: str, later: 
 def test_a_newer_store_asks_for_a_newer_kforge(url: str, later: Path) -> None:
     Store.open(url).close()
     migrate(url, later)
-    with pytest.raises(StoreError, match=r"schema 0002, which this kforge \(0001\) does not know") as caught:
+    with pytest.raises(StoreError, match=r"schema 0003, which this kforge \(0002\) does not know") as caught:
         Store.open(url)
     assert caught.value.next_step == "pip install --upgrade kforge"
     with pytest.raises(StoreError, match="a newer kforge wrote it"):
