@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -144,9 +144,7 @@ class CudaBenchmark:
         """New values for one run, inputs and parameters."""
         draw = self._bench.draw("own")
         first = self._first = self._first or draw
-        if not self._protocol.has("fresh_values"):
-            return first
-        return draw if self._protocol.has("fresh_state") else replace(draw, state=first.state)
+        return draw if self._protocol.has("fresh_values") else first
 
     def _look(self, draw: Draw) -> None:
         """Secret rows of whatever the last run left, timed or not."""

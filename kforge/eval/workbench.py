@@ -17,7 +17,7 @@ from kforge.eval.inputs import Distribution, generator, transform
 from kforge.eval.physics import least_us, needed_shares
 from kforge.eval.pieces import Piece, pieces_of
 from kforge.eval.probes import Probe
-from kforge.eval.state import assign, perturb_constants
+from kforge.eval.state import assign, perturb_constants, tensors_of
 from kforge.types import Precision, WorkloadSpec
 
 SeedSource = Callable[[], int]
@@ -108,6 +108,8 @@ class Workbench:
                 transform(value, self._kinds[name], distribution, rng) if isinstance(value, Tensor) else value
             )
             inputs.append(changed)
+        if "fresh_state" not in self._defences:
+            return Draw(tuple(inputs), tensors_of(self.workload.model(0, self._device)), distribution)
         model = self.workload.model(self._seeds(), self._device)
         return Draw(tuple(inputs), perturb_constants(model, self._generator()), distribution)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,11 @@ HONEST = {
 
 
 @pytest.fixture(scope="module")
-def referee(device: DeviceInfo, tmp_path_factory: pytest.TempPathFactory) -> CudaReferee:
+def referee(device: DeviceInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CudaReferee]:
     cache: Path = tmp_path_factory.mktemp("cache")
-    return CudaReferee("kb/L1/19", "small", device, cache)
+    made = CudaReferee("kb/L1/19", "small", device, cache)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("name", WRITES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -26,12 +27,14 @@ WRONG: dict[str, tuple[Tool, str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def referee(device: DeviceInfo, tmp_path_factory: pytest.TempPathFactory) -> CudaReferee:
+def referee(device: DeviceInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CudaReferee]:
     try:
         sanitizer()
     except MissingPrerequisite as missing:
         pytest.skip(str(missing))
-    return CudaReferee("kb/L1/19", "small", device, tmp_path_factory.mktemp("cache"))
+    made = CudaReferee("kb/L1/19", "small", device, tmp_path_factory.mktemp("cache"))
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -17,7 +17,7 @@ from kforge.data.tasks.loader import load_task
 from kforge.data.tasks.registry import resolve
 from kforge.eval.defences import DEFENCES, Defence
 from kforge.eval.pipeline import build_candidate
-from kforge.eval.protocol import DEFAULT_PROTOCOL
+from kforge.eval.protocol import DEFAULT_PROTOCOL, Protocol
 from kforge.eval.verifier import Verifier
 from kforge.eval.workbench import Workbench
 from kforge.eval.worker import PREPARATIONS
@@ -39,18 +39,33 @@ class CudaReferee:
         self._loaded = load_task(resolve(task, None), size)
         self._description = describe(self._loaded)
         prepared, _ = PREPARATIONS["cuda"](cache, device)
+        self._verifiers: dict[Protocol, Verifier] = {}
         self._job = prepared | {"task": task, "size": size, "user_dir": None}
 
     def outcome(self, source: CandidateSource, *, off: Iterable[Defence] = ()) -> Outcome:
         """Build and measure; ``off`` names the defences that are missing."""
-        built = self._build(source)
+        return self.under(source, replace(DEFAULT_PROTOCOL, defences=DEFENCES - frozenset(off)))
+
+    def under(self, source: CandidateSource, protocol: Protocol) -> Outcome:
+        """Build and measure under a protocol of the caller's."""
+        built = self._build(source, protocol)
         if not isinstance(built, Built):
             return built
-        return self.measure(built, source, off=off)
+        if protocol not in self._verifiers:
+            self._verifiers[protocol] = Verifier(
+                self._loaded, self._description, self._device,
+                job=self._job, clock=SystemClock(), seeds=secret_seed, protocol=protocol,
+            )  # fmt: skip
+        return self._verifiers[protocol].measure(built, source.precision, lambda _stage: None)
+
+    def close(self) -> None:
+        """End the baselines' processes."""
+        while self._verifiers:
+            self._verifiers.popitem()[1].close()
 
     def sanitizer_job(self, source: CandidateSource) -> tuple[dict[str, Any], list[torch.Tensor]]:
         """What one run of a candidate under compute-sanitizer needs: job and values."""
-        built = self._build(source)
+        built = self._build(source, DEFAULT_PROTOCOL)
         assert isinstance(built, Built), built
         spec = self._description.workloads[0]
         bench = Workbench(self._loaded.workloads[0], spec, secret_seed, torch.device("cuda"))
@@ -60,22 +75,10 @@ class CudaReferee:
         }  # fmt: skip
         return job, bench.draw("own").given(bench.state_names)
 
-    def _build(self, source: CandidateSource) -> Built | Rejected | InfraFailed:
+    def _build(self, source: CandidateSource, protocol: Protocol) -> Built | Rejected | InfraFailed:
         return asyncio.run(
             build_candidate(
                 source, source.first_choice(), self._description,
-                device=self._device, track="sealed", cache_dir=self._cache,
+                device=self._device, track="sealed", cache_dir=self._cache, protocol=protocol,
             )
         )  # fmt: skip
-
-    def measure(self, built: Built, source: CandidateSource, *, off: Iterable[Defence] = ()) -> Outcome:
-        """Measure what is built."""
-        protocol = replace(DEFAULT_PROTOCOL, defences=DEFENCES - frozenset(off))
-        verifier = Verifier(
-            self._loaded, self._description, self._device,
-            job=self._job, clock=SystemClock(), seeds=secret_seed, protocol=protocol,
-        )  # fmt: skip
-        try:
-            return verifier.measure(built, source.precision, lambda _stage: None)
-        finally:
-            verifier.close()
