@@ -6,7 +6,7 @@ import hashlib
 from importlib import metadata
 from pathlib import Path
 
-_SUFFIXES = (".py", ".cpp", ".cu")
+_SUFFIXES = (".py", ".cpp", ".cu", ".h")
 _HEADERS = "nvrtc_headers"
 
 
