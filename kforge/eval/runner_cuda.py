@@ -81,6 +81,7 @@ class CudaSession:
             )  # fmt: skip
         except (CudaFailed, RuntimeError) as error:
             raise RunnerBroken(f"the CUDA device cannot be used: {error}") from error
+        self._poisons = "poison" not in job["off"]
         self._read_plan(job)
         self._allocate(arena)
         self.layers["no_sockets"] = confinement.forbid_sockets()
@@ -253,7 +254,7 @@ class CudaSession:
                 self._guarded(lambda: self._clock.plain(self._submit))
             case "burst":
                 submit = None if request["empty"] else self._submit
-                poison = int(request["poison"])
+                poison = int(request["poison"]) if self._poisons else None
                 self._guarded(
                     lambda: self._clock.burst(submit, int(request["runs"]), lambda: self._wipe(poison))
                 )
@@ -264,8 +265,10 @@ class CudaSession:
             case other:
                 raise LaunchRefused(f"unknown request {other!r}")
 
-    def _wipe(self, poison: int) -> None:
+    def _wipe(self, poison: int | None) -> None:
         """Poison all memory that kernels may write, as the verifier does before a single run."""
+        if poison is None:
+            return
         stream = self._clock.stream.cuda_stream
         for storage in self._layout.writable:
             region = self._regions[storage]
