@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kforge.data.tasks.loader import load_task
 from kforge.data.tasks.registry import resolve
-from kforge.eval import cuda_driver
+from kforge.eval import confinement, cuda_driver
 from kforge.eval.arena import Arena, Slot
 from kforge.eval.cuda_clock import DeviceClock
 from kforge.eval.cuda_driver import CudaFailed
@@ -33,6 +33,7 @@ WARM_UP_RUNS = 3
 def run(connection: Connection) -> None:
     """Entry point of the baseline process."""
     os.setsid()
+    confinement.die_with_parent(os.getppid())
     serve(connection, TorchSession)
 
 

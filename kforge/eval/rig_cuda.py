@@ -58,21 +58,23 @@ class CudaRig:
 
     def begin(self, bench: Workbench) -> None:
         """Start eager and torch.compile in a process of their own, which takes many seconds."""
-        layout = lay_out(given_bytes(bench.draw("own").given(bench.state_names)), [], 0)
+        layout = lay_out(given_bytes(bench.draw("own").given(bench.state_names)))
         torch.cuda.empty_cache()
         job = {
             **self._tools.job,
             "workload": bench.spec.name,
             "state_names": bench.state_names,
-            "given": [[s.offset, s.size] for s in layout.given],
+            "given": [[s.offset, s.size] for s in layout.slots],
             "bytes": layout.size,
         }
         client = CudaClient(self._spawn, baseline_cuda.run, job, device=self._device, size=layout.size)
-        slots = [(s.offset, s.size) for s in layout.given]
+        slots = [(s.offset, s.size) for s in layout.slots]
         self._baselines[bench.spec.name] = CudaBaseline(client, slots)
 
     def ready(self, bench: Workbench) -> None:
         """Wait until the baseline's process has loaded the task and compiled it."""
+        if not self._baselines[bench.spec.name].client.alive:
+            self.begin(bench)
         baseline = self._baselines[bench.spec.name]
         if not baseline.loaded:
             baseline.client.wait_loaded(self._tools.protocol.baseline_limit_s)

@@ -15,10 +15,13 @@ from typing import Any
 
 from kforge.clock import Clock
 from kforge.data.tasks.loader import LoadedTask
+from kforge.errors import InfraError
 from kforge.eval.contender import Challenger
+from kforge.eval.health import Health, fork_server_lost
 from kforge.eval.protocol import Protocol
 from kforge.eval.rejection import Stop
 from kforge.eval.rig import RIGS, Instruments
+from kforge.eval.runner_client import RunnerFailed
 from kforge.eval.trials import run_trials
 from kforge.eval.workbench import Workbench
 from kforge.types import (
@@ -59,6 +62,7 @@ class Verifier:
     ) -> None:
         self._instruments = Instruments(device, job, clock, protocol, random.Random(seeds()))
         self._rig = RIGS[device.language](self._instruments)
+        self._health = Health(device, job, clock)
         self._benches = [
             Workbench(workload, spec, seeds, self._rig.torch_device, defences=protocol.defences)
             for workload, spec in zip(loaded.workloads, description.workloads, strict=True)
@@ -75,39 +79,66 @@ class Verifier:
             built: module and plans.
             precision: the candidate's declared precision.
             on_stage: hears "check" and "bench" before each begins, and may wait.
+
+        Raises:
+            InfraError: the device did not survive the candidate before; baseline or fork server failed.
         """
-        tools = self._instruments
         contenders: list[Challenger] = []
+        outcome: Passed | Rejected
         try:
             on_stage("check")
-            checks: list[tuple[float, bool]] = []
-            for bench in self._benches:
-                contender = self._rig.start(built, bench.spec, precision)
-                contenders.append(contender)
-                checks.append(
-                    run_trials(
-                        bench,
-                        contender,
-                        precision,
-                        clock=tools.clock,
-                        protocol=tools.protocol,
-                        secret=tools.secret,
-                    )
-                )
-            for bench in self._benches:
-                self._rig.ready(bench)
-            on_stage("bench")
-            return _passed(
-                [
-                    self._rig.benchmark(bench, contender, precision, checked)
-                    for bench, contender, checked in zip(self._benches, contenders, checks, strict=True)
-                ]
-            )
+            self._health.require()
+            outcome = self._measured(built, precision, on_stage, contenders)
         except Stop as stop:
-            return stop.outcome
+            outcome = stop.outcome
+            if fork_server_lost():
+                raise InfraError(
+                    "The process that runners are forked from was killed, and the runner with it.",
+                    "is this machine short of memory? see `dmesg | tail`",
+                ) from stop
+        except RunnerFailed as error:
+            # The candidate's own are outcomes by now.
+            raise InfraError(
+                f"The baseline's process failed ({type(error).__name__}): {error}",
+                "run the same command again",
+            ) from error
         finally:
             for contender in contenders:
                 contender.client.close()
+        self._health.remember(outcome, [contender.client.pid for contender in contenders])
+        return outcome
+
+    def _measured(
+        self,
+        built: Built,
+        precision: Precision,
+        on_stage: Callable[[str], None],
+        contenders: list[Challenger],
+    ) -> Passed:
+        tools = self._instruments
+        checks: list[tuple[float, bool]] = []
+        for bench in self._benches:
+            contender = self._rig.start(built, bench.spec, precision)
+            contenders.append(contender)
+            checks.append(
+                run_trials(
+                    bench,
+                    contender,
+                    precision,
+                    clock=tools.clock,
+                    protocol=tools.protocol,
+                    secret=tools.secret,
+                )
+            )
+        for bench in self._benches:
+            self._rig.ready(bench)
+        on_stage("bench")
+        return _passed(
+            [
+                self._rig.benchmark(bench, contender, precision, checked)
+                for bench, contender, checked in zip(self._benches, contenders, checks, strict=True)
+            ]
+        )
 
     def close(self) -> None:
         """End the baseline processes."""

@@ -19,6 +19,7 @@ from kforge.workers.hardware import device_environment
 
 LINE_LIMIT_BYTES = 64 << 20
 PROGRAM = "kforge.eval.worker"
+SCRATCH_VARIABLE = "KFORGE_SCRATCH"
 # Looked for this often while an answer is awaited; stopped at two looks in a row, a process is given up.
 STOPPED_LOOK_S = 3.0
 # What was killed and does not end is stuck in a driver; nothing waits for it longer.
@@ -68,7 +69,7 @@ class MeasuringProcess:
         environment |= {name: os.environ[name] for name in places if name in os.environ}
         try:
             self._scratch = Scratch("kforge-measure-")
-            environment["KFORGE_SCRATCH"] = self._scratch.path
+            environment[SCRATCH_VARIABLE] = self._scratch.path
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", PROGRAM,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=None,
@@ -137,15 +138,15 @@ class MeasuringProcess:
     async def kill(self) -> None:
         """End the process and everything it started; safe to call at any time."""
         process, self._process = self._process, None
-        if process is not None:
-            await _end(process)
         scratch, self._scratch = self._scratch, None
+        if process is not None and scratch is not None:
+            await _end(process, scratch.path)
         if scratch is not None:
             scratch.remove()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    for pid in _descendants(process.pid):
+async def _end(process: asyncio.subprocess.Process, scratch: str) -> None:
+    for pid in {*_descendants(process.pid), *_orphans(scratch)}:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -198,6 +199,21 @@ def _processes() -> Iterator[_Process]:
             ):
                 state, parent, group = file.read().rpartition(")")[2].split()[:3]
                 yield _Process(int(entry.name), state, int(parent), int(group))
+
+
+def _orphans(scratch: str) -> list[int]:
+    """Processes of a measuring process by its scratch directory's name, which all of them inherited.
+
+    Whose parent is dead is no descendant any more, and who is stopped does not notice that it should end.
+    """
+    mark = f"{SCRATCH_VARIABLE}={scratch}".encode()
+    found: list[int] = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry.name}/environ", "rb") as file:
+                if mark in file.read().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
 
 
 def _descendants(root: int) -> list[int]:
