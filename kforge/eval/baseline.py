@@ -16,6 +16,7 @@ import torch
 
 from kforge.data.tasks.loader import load_task
 from kforge.data.tasks.registry import resolve
+from kforge.eval import confinement
 from kforge.eval.arena import Arena, Slot
 from kforge.eval.runner_main import Run, serve
 from kforge.eval.state import tensors_of
@@ -24,6 +25,7 @@ from kforge.eval.state import tensors_of
 def run(connection: Connection) -> None:
     """Entry point of the baseline process."""
     os.setsid()
+    confinement.die_with_parent(os.getppid())
     serve(connection, EagerSession)
 
 

@@ -100,7 +100,7 @@ class SyclRig:
     def ready(self, bench: Workbench) -> None:
         """Start eager PyTorch in a process of its own."""
         name = bench.spec.name
-        if name in self._baselines:
+        if name in self._baselines and self._baselines[name].client.alive:
             return
         layout = lay_out(given_bytes(bench.draw("own").given(bench.state_names)), [], 0)
         job = {

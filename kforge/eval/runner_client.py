@@ -105,6 +105,11 @@ class RunnerClient:
         """Process id, for tests and diagnostics."""
         return int(self._process.pid)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return bool(self._process.is_alive())
+
     def wait_loaded(self, limit_s: float) -> None:
         """Wait until the runner has loaded its job.
 
