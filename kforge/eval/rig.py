@@ -100,8 +100,11 @@ class SyclRig:
     def ready(self, bench: Workbench) -> None:
         """Start eager PyTorch in a process of its own."""
         name = bench.spec.name
-        if name in self._baselines and self._baselines[name].client.alive:
+        known = self._baselines.get(name)
+        if known is not None and known.client.alive:
             return
+        if known is not None:
+            known.client.close()
         layout = lay_out(given_bytes(bench.draw("own").given(bench.state_names)), [], 0)
         job = {
             **self._tools.job,

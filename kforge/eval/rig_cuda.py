@@ -74,6 +74,7 @@ class CudaRig:
     def ready(self, bench: Workbench) -> None:
         """Wait until the baseline's process has loaded the task and compiled it."""
         if not self._baselines[bench.spec.name].client.alive:
+            self._baselines[bench.spec.name].client.close()
             self.begin(bench)
         baseline = self._baselines[bench.spec.name]
         if not baseline.loaded:
