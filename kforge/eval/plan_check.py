@@ -28,6 +28,10 @@ from kforge.eval.protocol import DEFAULT_PROTOCOL, Protocol
 from kforge.types import DTYPE_BYTES, DeviceInfo, ScreenedOut, TensorSpec, Track, WorkloadSpec
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
+# What the truth needs for every input and output value (docs/evaluation.md), in pieces of at most so many.
+TRUTH_BYTES, MOST_VALUES = 50, 1 << 27
+# Contexts, caches to flush and library workspaces of verifier, baseline and runner on a GPU.
+CONTEXT_BYTES = 3 << 30
 
 
 def validate_plan(
@@ -92,13 +96,28 @@ def _check_memory(plan: LaunchPlan, workload: WorkloadSpec, device: DeviceInfo) 
             seen.add(key)
         elif storage.name is not None:
             raise Refused("plan_form", f"storage {position} of role {storage.role} has a name")
-    total_bytes = sum(storage.bytes for storage in plan.storages)
-    if total_bytes > device.memory_bytes:
-        raise Refused(
-            "memory", f"the plan's buffers take {total_bytes} bytes; the device has {device.memory_bytes}"
-        )
+    _check_room(sum(storage.bytes for storage in plan.storages), workload, device)
     for position, tensor in enumerate(plan.tensors):
         _check_tensor(plan, position, tensor)
+
+
+def _check_room(total_bytes: int, workload: WorkloadSpec, device: DeviceInfo) -> None:
+    """Beside the plan's buffers there must be room for everyone who judges it, or they fail in its place."""
+    inputs = [spec.tensor for spec in workload.inputs if spec.tensor is not None]
+    given = sum(_bytes(spec) for spec in (*inputs, *workload.parameters, *workload.buffers))
+    outputs = sum(_bytes(spec) for spec in workload.outputs)
+    values = sum(math.prod(spec.shape) for spec in (*inputs, *workload.outputs))
+    # Given values: the draw and the baseline's. Outputs: a snapshot, eager's, both baselines'.
+    judges = 2 * given + 4 * outputs + TRUTH_BYTES * min(values, MOST_VALUES)
+    judges += min(CONTEXT_BYTES, device.memory_bytes // 8)
+    own = total_bytes - given - outputs
+    room = max(device.memory_bytes - given - outputs - judges, given + outputs)
+    if total_bytes > device.memory_bytes or own > room:
+        raise Refused(
+            "memory",
+            f"the plan's buffers take {total_bytes} bytes, {own} of them beside inputs and outputs; the "
+            f"device has {device.memory_bytes}, and verifier and baseline leave {room} of them for that",
+        )
 
 
 def _bytes(spec: TensorSpec) -> int:
