@@ -1,9 +1,10 @@
 """What slim headers save: ``python -m benchmarks.extension_headers [FILE]... [--full] [--arch sm_90a]``.
 
-Compiles the extensions of ``benchmarks/extensions`` (or of other candidates) with kforge's slim headers and, with
-``--full``, with torch's own, and prints for each which headers served, wall seconds and processor seconds of all
-compilers together, then the share that the slim headers served. Nothing is linked or run, so a CPU build of torch
-suffices where nvcc is; ``--include`` names a directory with headers that such a build lacks.
+Compiles the extensions of ``benchmarks/extensions`` (or of other candidates) with kforge's slim headers
+and, with ``--full``, with torch's own, and prints for each which headers served, wall seconds and processor
+seconds of all compilers together, then the share that the slim headers served. Nothing is linked or run, so
+a CPU build of torch suffices where nvcc is; ``--include`` names a directory with headers that such a build
+lacks.
 """
 
 from __future__ import annotations
@@ -69,9 +70,8 @@ async def measure_all(files: Sequence[Path], kinds: Sequence[Headers], cuda: Nvc
         for each in found.calls:
             taken = {kind: await measure(each.call, kind, cuda, arch) for kind in kinds}
             rows.append((each.call.name, taken))
-            cells = "".join(
-                f"{m.wall_s:12.1f}{m.cpu_s:8.1f}" if m.served else f"{'no':>12}{m.cpu_s:8.1f}" for m in taken.values()
-            )
+            walls = [f"{m.wall_s:12.1f}" if m.served else f"{'no':>12}" for m in taken.values()]
+            cells = "".join(f"{w}{m.cpu_s:8.1f}" for w, m in zip(walls, taken.values(), strict=True))
             reasons = "  ".join(m.reason[:100] for m in taken.values() if not m.served)
             print(f"{each.call.name:28}{cells}  {reasons}", flush=True)
     for kind in kinds:

@@ -1,4 +1,4 @@
-"""Compiles one extension in confined children: each source by itself, slim headers first, then torch's full ones.
+"""Compiles one extension in confined children: each source by itself, slim headers first, then the full ones.
 
 Nothing of the candidate's is executed here. A compiler is given its texts, which are hostile: it may read the
 system, torch's headers and the scratch directory, write only into the latter, and has limits.

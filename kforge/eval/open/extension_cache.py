@@ -1,4 +1,4 @@
-"""Built extensions on disk, by content: ``extensions/<first two>/<hash>/`` with the shared object and its record."""
+"""Built extensions on disk, by content: ``extensions/<first two>/<hash>/``, shared object and record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which extensions a candidate asks for: read from its text, else seen by running its module level confined."""
+"""Which extensions a candidate asks for: read from its text, else seen by running its module level."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def _record(text: str, python: str) -> tuple[FoundCall, ...] | BuildFailed
 
 
 def _calls(ended: ChildResult) -> tuple[FoundCall, ...] | BuildFailed | InfraFailed:
-    """What the recorder wrote; how the module level ended does not matter, the candidate's own run will tell."""
+    """What the recorder wrote; how the module level ended does not matter: the candidate's own run tells."""
     found: list[FoundCall] = []
     begun = False
     for line in ended.result.splitlines()[: MAX_CALLS + 2]:

@@ -1,7 +1,8 @@
 """Which compiler and linker flags an extension may bring; the rest is refused by name.
 
-A flag can read files, load plug-ins or run programs (``-fplugin``, ``-wrapper``, ``-ccbin``, ``@file``), so only
-flags that are known to change nothing but the code are accepted. Architectures are dropped: the device decides.
+A flag can read files, load plug-ins or run programs (``-fplugin``, ``-wrapper``, ``-ccbin``, ``@file``), so
+only flags that are known to change nothing but the code are accepted. Architectures are dropped: the device
+decides.
 """
 
 from __future__ import annotations
@@ -19,39 +20,52 @@ LIBRARIES = (
 )  # fmt: skip
 # nvcc hands values to a shell: nothing that means something there.
 _DEFINE = r"-[DU][A-Za-z_]\w*(?:=[\w.+\-*/, :]*)?"
-_CODE = r"-O[0-3sz]?|-Ofast|-g[0-3]?|-std=(?:c|gnu)\+\+\w+|-w|-W(?!l,|p,|a,)[\w=+\-]*|-pedantic|-fPIC|-fpic|-pipe|-v|-s"
-_F_FLAGS = (
-    r"-f(?:no-)?(?:fast-math|math-errno|finite-math-only|trapping-math|associative-math|unsafe-math-optimizations"
-    r"|signed-zeros|reciprocal-math|unroll-loops|unroll-all-loops|tree-vectorize|vectorize|inline-functions|inline"
-    r"|strict-aliasing|omit-frame-pointer|openmp|openmp-simd|exceptions|rtti|permissive|peel-loops|ipa-pta|lto"
-    r"|tree-loop-vectorize|tree-slp-vectorize|prefetch-loop-arrays|stack-protector|semantic-interposition|common"
-    r"|visibility-inlines-hidden|rounding-math|split-loops|modulo-sched|gcse|gcse-las)"
-    r"|-fvisibility=\w+|-ffp-contract=\w+|-fopt-info[\w\-]*|-ftemplate-depth=\d+|-fconcepts|-fdiagnostics-color=\w+"
+_CODE = (
+    r"-O[0-3sz]?|-Ofast|-g[0-3]?|-std=(?:c|gnu)\+\+\w+|-w|-W(?!l,|p,|a,)[\w=+\-]*|-pedantic"
+    r"|-fPIC|-fpic|-pipe|-v"
+    r"|-s|-pthread"
 )
-_M_FLAGS = r"-m(?:no-)?(?:arch=[\w\-.]+|tune=[\w\-.]+|avx\w*|sse[\w.]*|fma|f16c|bmi2?|popcnt|prefer-vector-width=\d+|cpu=[\w\-.+]+)"
-_CXX = re.compile(f"(?:{_CODE}|{_DEFINE}|{_F_FLAGS}|{_M_FLAGS}|-pthread)")
+_SWITCHES = (
+    "fast-math", "math-errno", "finite-math-only", "trapping-math", "associative-math", "signed-zeros",
+    "unsafe-math-optimizations", "reciprocal-math", "unroll-loops", "unroll-all-loops", "tree-vectorize",
+    "vectorize", "inline-functions", "inline", "strict-aliasing", "omit-frame-pointer", "openmp", "openmp-simd",
+    "exceptions", "rtti", "permissive", "peel-loops", "ipa-pta", "tree-loop-vectorize", "tree-slp-vectorize",
+    "prefetch-loop-arrays", "stack-protector", "semantic-interposition", "visibility-inlines-hidden",
+    "rounding-math", "split-loops", "gcse", "lto",
+)  # fmt: skip
+_F_FLAGS = (
+    rf"-f(?:no-)?(?:{'|'.join(_SWITCHES)})|-fvisibility=\w+|-ffp-contract=\w+|-ftemplate-depth=\d+"
+    r"|-fdiagnostics-color=\w+"
+)
+_M_FLAGS = (
+    r"-m(?:no-)?(?:arch=[\w\-.]+|tune=[\w\-.]+|cpu=[\w\-.+]+|avx\w*|sse[\w.]*|fma|f16c|bmi2?|popcnt"
+    r"|prefer-vector-width=\d+)"
+)
+_CXX = re.compile("|".join((_CODE, _DEFINE, _F_FLAGS, _M_FLAGS)))
+# One dash or two, hyphens or underscores: nvcc takes them all.
 _NVCC = re.compile(
-    r"--?use_fast_math|--?expt-[\w\-]+|--?extended-lambda|--?extra-device-vectorization|--?maxrregcount[= ]\d+"
-    r"|--?lineinfo|-lineinfo|--?ftz=\w+|--?prec-(?:div|sqrt)=\w+|--?fmad=\w+|--?resource-usage|-res-usage|-G"
-    r"|--?generate-line-info|--?default-stream[= ][\w\-]+|--?threads[= ]?\d+|-t[= ]?\d+|--?std=c\+\+\w+"
-    r"|--?ptxas-options=[\w,=\-.]+|-Xptxas[= ][\w,=\-.]+|-Xcudafe[= ][\w,=\-.\"]+|--?diag[-_]suppress[= ][\d,]+"
-    r"|--?split-compile[= ]\d+|--?restrict|-restrict|--?dopt[= ]\w+|--?keep-device-functions|--?Werror[= ][\w\-]+"
-    r"|--?source-in-ptx|-src-in-ptx|--?verbose|--?disable-warnings|--?optimize[= ]?\d|--?device-debug|--?m64|-m64"
-    r"|--?relocatable-device-code=false|-rdc=false|--?display-error-number|--?allow-unsupported-compiler"
-    r"|--?no-exceptions|--?Wno-deprecated-gpu-targets|-Wno-deprecated-gpu-targets"
+    r"--?(?:use_fast_math|extended-lambda|extra-device-vectorization|lineinfo|generate-line-info|resource-usage"
+    r"|res-usage|restrict|keep-device-functions|source-in-ptx|src-in-ptx|verbose|disable-warnings|device-debug|G"
+    r"|m64|display-error-number|allow-unsupported-compiler|Wno-deprecated-gpu-targets|expt-[\w\-]+"
+    r"|relocatable-device-code=false|rdc=false|ftz=\w+|prec-(?:div|sqrt)=\w+|fmad=\w+|std=c\+\+\w+"
+    r"|maxrregcount[= ]\d+|default-stream[= ][\w\-]+|threads[= ]?\d+|t[= ]?\d+|split-compile[= ]\d+"
+    r"|dopt[= ]\w+|Werror[= ][\w\-]+|optimize[= ]?\d|diag[-_]suppress[= ][\d,]+"
+    r"|(?:ptxas-options|Xptxas)[= ][\w,=\-.]+|Xcudafe[= ][\w,=\-.]+)"
 )
 # Which GPU to build for is not the candidate's choice.
 _ARCHITECTURE = re.compile(r"-(?:gencode|arch|code)\b.*|--?(?:generate-code|gpu-architecture|gpu-code)\b.*")
 # Flags of two words.
 _PAIRED = (
-    "-gencode", "--generate-code", "-arch", "--gpu-architecture", "-code", "--gpu-code", "-Xptxas", "--ptxas-options",
-    "-Xcompiler", "--compiler-options", "-Xcudafe", "-maxrregcount", "--maxrregcount", "-D", "-U",
-    "-diag-suppress", "--diag-suppress", "--diag_suppress", "-default-stream", "--default-stream", "-std", "--std",
-    "--threads", "-t", "-O", "--optimize",
+    "-gencode", "--generate-code", "-arch", "--gpu-architecture", "-code", "--gpu-code", "-Xptxas",
+    "--ptxas-options", "-Xcompiler", "--compiler-options", "-Xcudafe", "-maxrregcount", "--maxrregcount",
+    "-D", "-U", "-diag-suppress", "--diag-suppress", "--diag_suppress", "-default-stream", "--default-stream",
+    "-std", "--std", "--threads", "-t", "--optimize",
 )  # fmt: skip
 _HOST = re.compile(r"(?:-Xcompiler|--compiler-options)[= ]?(.*)", re.S)
 _LINK = re.compile(
-    r"-l([\w+]+)|-L/usr/local/cuda[\w./\-]*|-Wl,-rpath[,=][\w./\-$]+|-Wl,-O\d|-O\d|-pthread|-fopenmp|-s|-shared|-flto"
+    r"-l([\w+]+)|-L/usr/local/cuda[\w./\-]*"
+    r"|-Wl,-rpath[,=][\w./\-$]+|-Wl,-O\d|-O\d|-pthread|-fopenmp"
+    r"|-s|-shared|-flto"
 )
 
 
@@ -80,39 +94,39 @@ class FlagRefused:
 def accepted_flags(
     cflags: Iterable[str], cuda_cflags: Iterable[str], ldflags: Iterable[str]
 ) -> Flags | FlagRefused:
-    """Sort an extension's flags into those that are passed on, those that are dropped and the first refused."""
-    cxx, nvcc, libraries = [], [], []
-    for flag in _joined(cflags):
-        if _CXX.fullmatch(flag) is None:
-            return FlagRefused(flag, "extra_cflags")
-        cxx.append(flag)
+    """The flags of an extension that are passed on, or the first one that is not known."""
+    cxx = tuple(_joined(cflags))
+    wrong = next((flag for flag in cxx if _CXX.fullmatch(flag) is None), None)
+    if wrong is not None:
+        return FlagRefused(wrong, "extra_cflags")
+    nvcc: list[str] = []
     for flag in _joined(cuda_cflags):
-        if _ARCHITECTURE.fullmatch(flag):
-            continue
-        host = _HOST.fullmatch(flag)
-        if host is not None:
-            for part in host[1].strip("\"'").replace(",", " ").split():
-                if _CXX.fullmatch(part.strip("\"'")) is None:
-                    return FlagRefused(flag, "extra_cuda_cflags")
-                nvcc += ["-Xcompiler", part.strip("\"'")]
-        elif _NVCC.fullmatch(flag) or _CXX.fullmatch(flag):
-            nvcc += flag.split(" ") if flag.startswith(_PAIRED) and not flag.startswith("-D") else [flag]
-        else:
+        passed = _for_nvcc(flag)
+        if passed is None:
             return FlagRefused(flag, "extra_cuda_cflags")
+        nvcc += passed
+    libraries: dict[str, None] = {}
     for flag in _joined(ldflags):
         found = _LINK.fullmatch(flag)
         if found is None or (found[1] is not None and found[1] not in LIBRARIES):
             return FlagRefused(flag, "extra_ldflags")
-        if found[1] is not None and f"-l{found[1]}" not in libraries:
-            libraries.append(f"-l{found[1]}")
-        elif flag in ("-fopenmp", "-pthread"):
-            libraries.append(flag)
-    return Flags(tuple(cxx), tuple(nvcc), tuple(libraries))
+        if found[1] is not None or flag in ("-fopenmp", "-pthread"):
+            libraries[flag] = None
+    return Flags(cxx, tuple(nvcc), tuple(libraries))
 
 
-def wants_specific_architecture(cuda_cflags: Iterable[str]) -> bool:
-    """Whether the candidate asks for instructions of one architecture only (``sm_90a``)."""
-    return any(re.search(r"(?:sm|compute)_\d+a\b", flag) is not None for flag in cuda_cflags)
+def _for_nvcc(flag: str) -> list[str] | None:
+    """What nvcc is given for a flag: nothing for an architecture; None: it is refused."""
+    if _ARCHITECTURE.fullmatch(flag):
+        return []
+    host = _HOST.fullmatch(flag)
+    if host is not None:
+        parts = [part.strip("\"'") for part in host[1].strip("\"'").replace(",", " ").split()]
+        known = all(_CXX.fullmatch(part) for part in parts)
+        return [word for part in parts for word in ("-Xcompiler", part)] if known else None
+    if _NVCC.fullmatch(flag):
+        return flag.split(" ")
+    return [flag] if _CXX.fullmatch(flag) else None
 
 
 def _joined(flags: Iterable[str]) -> Iterator[str]:
@@ -121,7 +135,7 @@ def _joined(flags: Iterable[str]) -> Iterator[str]:
     index = 0
     while index < len(words):
         word = words[index]
-        if word in _PAIRED and index + 1 < len(words) and not (word == "-O"):
+        if word in _PAIRED and index + 1 < len(words):
             separator = "" if word in ("-D", "-U") else "=" if word in ("-std", "--std") else " "
             yield word + separator + words[index + 1]
             index += 2

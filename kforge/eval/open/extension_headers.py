@@ -1,8 +1,8 @@
 """Slim headers: an include directory before torch's that holds what one extension's text uses, and no more.
 
-``torch/extension.h`` costs nvcc over a minute because it brings every operator, the C++ frontend and pybind11.
-Most extensions use tensors, a dozen factories, dispatch macros and streams. The directory made here answers the
-same header names with those; what does not compile with it is compiled with the full headers instead.
+``torch/extension.h`` costs nvcc over a minute for it brings every operator, the C++ frontend and pybind11.
+Most extensions use tensors, a dozen factories, dispatch macros and streams. The directory made here answers
+the same header names with those; what does not compile with it is compiled with the full headers instead.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BY_WORD = (
     (re.compile(r"\bceil_div\b|\bCeilDiv\b"), "ATen/ceil_div.h"),
     (re.compile(r"\bfrom_blob\b"), "ATen/ops/from_blob.h"),
 )
-# What no slim header serves: the C++ frontend, autograd, custom operators, options that torch:: factories read.
+# What no slim header serves: the C++ frontend, autograd, custom operators, options of torch:: factories.
 _NEEDS_FULL = re.compile(
     r"\btorch::(nn|autograd|jit|optim|data|serialize|fft|linalg|special)\b|\bTORCH_LIBRARY|\brequires_grad\b"
     r"|<torch/(script|library|nn|custom_class|python)\b|\btorch/csrc/|\bTORCH_LIBRARY_IMPL\b|\bPyObject\b"
@@ -52,7 +52,7 @@ _WRAP = re.compile(r"PyObject\* THPVariable_Wrap\((?:const at::TensorBase& var|a
 
 
 def slim_headers(texts: Iterable[str], torch_include: Path) -> dict[str, str] | None:
-    """The include directory for one extension, as path to content; None where only the full headers can serve.
+    """The include directory for one source, as path to content; None where only the full headers can serve.
 
     Args:
         texts: all sources and headers of the extension.
@@ -89,7 +89,7 @@ def _operators(text: str, torch_include: Path) -> set[str]:
 
 
 def _binding(text: str, torch_include: Path) -> dict[str, str] | None:
-    """kforge's own binding, or pybind11's where the text uses more of it than PYBIND11_MODULE."""
+    """The binding of kforge, or pybind11's where the text uses more of it than PYBIND11_MODULE."""
     if _PYBIND.search(text):
         real = "#pragma once\n#include <torch/csrc/utils/pybind.h>\nnamespace py = pybind11;\n"
         return {"kforge/binding.h": real}

@@ -15,8 +15,11 @@ from kforge.eval.open.extension_calls import ExtensionCall, files_call, inline_c
 _NOT_OFFERED = ("CUDAExtension", "CppExtension", "SyclExtension", "BuildExtension")
 
 
-class ExtensionMissing(BaseException):  # noqa: N818 - a request, not an error; ``except Exception`` shall not eat it
-    """The candidate asks for an extension that was not found in the build stage."""
+class ExtensionMissing(BaseException):
+    """The candidate asks for an extension that was not found in the build stage.
+
+    A request, not an error: no ``Exception``, so that ``except Exception`` does not eat it.
+    """
 
     def __init__(self, call: ExtensionCall) -> None:
         super().__init__(f"extension {call.name} has not been built yet")
@@ -27,8 +30,8 @@ class ExtensionMissing(BaseException):  # noqa: N818 - a request, not an error; 
 class Installed:
     """The extensions of this process.
 
-    A candidate may swallow ``ExtensionMissing`` with a bare ``except``, so the process looks at ``missing`` after
-    the module was loaded, after the model was made and after every call.
+    A candidate may swallow ``ExtensionMissing`` with a bare ``except``, so the process looks at ``missing``
+    after the module was loaded, after the model was made and after every call.
 
     Attributes:
         extensions: digest of a call to path of its shared object.
@@ -98,7 +101,7 @@ def _load(call: ExtensionCall, path: str) -> object:
     if not call.python_module:
         import torch
 
-        torch.ops.load_library(path)
+        torch.ops.load_library(path)  # type: ignore[no-untyped-call]
         return path
     spec = importlib.util.spec_from_file_location(call.name, path)
     if spec is None or spec.loader is None:

@@ -1,7 +1,7 @@
 """Runs a candidate's module level to see which extensions it asks for: ``python -I -B CHILD ROOT < text``.
 
-A throw-away process: no GPU, no network, its own scratch directory. ``load_inline`` and ``load`` are replaced by
-recorders that hand out a stand-in. Every call is written to the result descriptor at once, one JSON line
+A throw-away process: no GPU, no network, its own scratch directory. ``load_inline`` and ``load`` are replaced
+by recorders that hand out a stand-in. Every call is written to the result descriptor at once, one JSON line
 each, so that what comes after it (an endless loop, an exit, a crash) loses nothing.
 """
 

@@ -1,4 +1,4 @@
-"""The compilers and torch's headers that extensions are built with: found once, part of every build's address."""
+"""The compilers and torch's headers that extensions are built with: found once, part of every address."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def nvcc() -> Nvcc:
             version = _first_line([str(program), "--version"], matching="release")
             return Nvcc(program, home, version, (*include, *_wheel_directories("include")), lib)
     raise MissingPrerequisite(
-        "CUDA extensions of open candidates need nvcc; it is neither below CUDA_HOME, /usr/local/cuda nor on PATH.",
+        "CUDA extensions of open candidates need nvcc; CUDA_HOME, /usr/local/cuda and PATH have none.",
         "install the CUDA toolkit or the wheel nvidia-cuda-nvcc, or use --track sealed, which needs neither",
     )
 

@@ -1,8 +1,9 @@
-"""The C++ and CUDA extensions of an open candidate: found without running it on a device, built once, handed over.
+"""The C++ and CUDA extensions of an open candidate: found before it runs, built once, handed over.
 
-The driver calls ``build`` in the build stage; the candidate's process calls ``install`` (in ``extension_install``)
-before any of the candidate's code. What the first did not find the second reports as ``ExtensionMissing``; the
-driver then calls ``build`` with that call in ``more`` and starts the candidate again.
+The driver calls ``build`` in the build stage; the candidate's process calls ``install`` before any of the
+candidate's code (it imports that from ``extension_install``, which brings little with it). What the first
+did not find the second reports as ``ExtensionMissing``; the driver then calls ``build`` with that call in
+``more`` and starts the candidate again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from kforge.eval.sandbox import Limits
 from kforge.types import BuildFailed, InfraFailed, TimedOut
 
 __all__ = [
-    "BuiltExtension", "ExtensionCall", "ExtensionMissing", "ExtensionsBuilt", "Installed", "build", "install", "read_call",
+    "BuiltExtension", "ExtensionCall", "ExtensionMissing", "ExtensionsBuilt", "Installed", "build", "install",
+    "read_call",
 ]  # fmt: skip
 
 
@@ -85,8 +87,8 @@ async def build(
 ) -> ExtensionsBuilt | BuildFailed | TimedOut | InfraFailed:
     """Find the extension calls of a candidate and build each through the cache.
 
-    A call that only some branch or function makes is built too, but its failure is told only when the candidate
-    asks for it: then it comes back in ``more``.
+    A call that only some branch or function makes is built too, but its failure is told only when the
+    candidate asks for it: then it comes back in ``more``.
 
     Args:
         text: the candidate's file.
@@ -130,23 +132,25 @@ async def build_call(
         key = extension_cache.build_key(call, device_arch, _versions(tools, cuda))
         home = extension_cache.home_of(cache_dir, key)
         known = extension_cache.read(home)
-        cached = known is not None
-        if known is None:
-            known = await _build(call, flags, tools, cuda, device_arch, home, limits)
+        made = known or await _build(
+            call, home, flags=flags, tools=tools, cuda=cuda, arch=device_arch, limits=limits
+        )
     except KforgeError as error:
         return InfraFailed(f"{error.message} {error.next_step}")
-    if not isinstance(known, Stored):
-        return known
-    return BuiltExtension(call.digest, call.name, known.path, known.headers, known.build_s, cached, known.log)
+    if not isinstance(made, Stored):
+        return made
+    cached = known is not None
+    return BuiltExtension(call.digest, call.name, made.path, made.headers, made.build_s, cached, made.log)
 
 
 async def _build(
     call: ExtensionCall,
+    home: Path,
+    *,
     flags: Flags,
     tools: Toolchain,
     cuda: Nvcc | None,
     arch: str | None,
-    home: Path,
     limits: Limits,
 ) -> Stored | BuildFailed | TimedOut | InfraFailed:
     started = asyncio.get_running_loop().time()
