@@ -31,7 +31,7 @@ MAX_JSON_BYTES = 4 * 1024 * 1024
 # What the truth needs for every input and output value (docs/evaluation.md), in pieces of at most so many.
 TRUTH_BYTES, MOST_VALUES = 50, 1 << 27
 # Contexts, caches to flush and library workspaces of verifier, baseline and runner on a GPU.
-CONTEXT_BYTES = 3 << 30
+CONTEXT_BYTES = 4 << 30
 
 
 def validate_plan(
