@@ -15,7 +15,7 @@ from kforge.eval.open import extension_finder
 from kforge.eval.open.extension_calls import ExtensionCall, inline_call
 from kforge.eval.open.extension_toolchain import toolchain
 from kforge.eval.open.extensions import ExtensionsBuilt, build
-from kforge.eval.sandbox import Limits
+from kforge.eval.sandbox import Limits, layers
 from kforge.types import BuildFailed, TimedOut
 
 CPP = """
@@ -28,7 +28,9 @@ torch::Tensor twice(torch::Tensor x, std::optional<torch::Tensor> bias) {
     });
     return bias.has_value() ? y + *bias : y;
 }
-std::vector<torch::Tensor> halves(torch::Tensor x, int64_t at) { return {x.slice(0, 0, at), x.slice(0, at)}; }
+std::vector<torch::Tensor> halves(torch::Tensor x, int64_t at) {
+    return {x.slice(0, 0, at), x.slice(0, at)};
+}
 std::tuple<double, bool, std::string> facts(double a, const std::vector<int64_t>& sizes, bool flag) {
     return {a * sizes.size(), !flag, "text"};
 }
@@ -171,6 +173,7 @@ def test_a_compile_bomb_ends_at_its_limit(cache: Path) -> None:
     assert isinstance(ended, TimedOut | BuildFailed)
 
 
+@pytest.mark.skipif(not layers()["landlock"], reason="no Landlock here")
 def test_sources_cannot_include_files_outside_the_compilers_own(cache: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.h"
     secret.write_text("int secret_value_4711;")
