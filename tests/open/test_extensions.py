@@ -40,7 +40,8 @@ import torch
 from torch.utils.cpp_extension import load_inline
 
 source = """{CPP}"""
-extension = load_inline(name="doubled", cpp_sources=source, functions=["twice", "halves", "facts"], verbose=True)
+names = ["twice", "halves", "facts"]
+extension = load_inline(name="doubled", cpp_sources=source, functions=names, verbose=True)
 '''
 RUN = """
 import json, sys

@@ -148,6 +148,15 @@ async def link(place: Workplace, objects: Objects) -> Path | BuildFailed | Timed
     return result
 
 
+def _library(flag: str, directories: Sequence[Path]) -> str:
+    """The flag for a library; pip's wheels of CUDA have ``libcublas.so.13`` but no ``libcublas.so``."""
+    name = f"lib{flag.removeprefix('-l')}.so"
+    if not flag.startswith("-l") or any((directory / name).exists() for directory in directories):
+        return flag
+    versions = [path.name for directory in directories for path in sorted(directory.glob(f"{name}.*"))]
+    return f"-l:{versions[0]}" if versions else flag
+
+
 def _write_sources(place: Workplace) -> list[Path]:
     """Put the texts where the compilers find them; the paths of those to be compiled."""
     home = place.scratch / "sources"

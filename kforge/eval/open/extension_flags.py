@@ -28,8 +28,8 @@ _CODE = (
 _SWITCHES = (
     "fast-math", "math-errno", "finite-math-only", "trapping-math", "associative-math", "signed-zeros",
     "unsafe-math-optimizations", "reciprocal-math", "unroll-loops", "unroll-all-loops", "tree-vectorize",
-    "vectorize", "inline-functions", "inline", "strict-aliasing", "omit-frame-pointer", "openmp", "openmp-simd",
-    "exceptions", "rtti", "permissive", "peel-loops", "ipa-pta", "tree-loop-vectorize",
+    "vectorize", "inline-functions", "inline", "strict-aliasing", "omit-frame-pointer", "openmp",
+    "openmp-simd", "exceptions", "rtti", "permissive", "peel-loops", "ipa-pta", "tree-loop-vectorize",
     "tree-slp-vectorize",
     "prefetch-loop-arrays", "stack-protector", "semantic-interposition", "visibility-inlines-hidden",
     "rounding-math", "split-loops", "gcse", "lto",

@@ -117,6 +117,7 @@ def _torch_python(torch_include: Path) -> str | None:
     owned = payload[1].startswith("c10")
     return f"""#pragma once
 #include <ATen/core/Tensor.h>
+#include <c10/util/MaybeOwned.h>
 #include <torch/csrc/Export.h>
 TORCH_PYTHON_API extern PyObject* THPVariableClass;
 TORCH_PYTHON_API {wrap[0]}

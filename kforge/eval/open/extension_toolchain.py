@@ -87,7 +87,11 @@ def nvcc() -> Nvcc:
         program = home / "bin" / "nvcc"
         if os.access(program, os.X_OK):
             include = tuple(p for p in (home / "include",) if p.is_dir())
-            lib = tuple(p for p in (home / "lib64", home / "lib", *_wheel_directories("lib")) if p.is_dir())
+            lib = tuple(
+                p
+                for p in (home / "lib64", home / "lib", *_wheel_directories("lib"), home / "lib64" / "stubs")
+                if p.is_dir()
+            )
             version = _first_line([str(program), "--version"], matching="release")
             return Nvcc(program, home, version, (*include, *_wheel_directories("include")), lib)
     raise MissingPrerequisite(
