@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kforge.numerics import Numerics
+
 Language = Literal["cuda", "sycl"]
 Track = Literal["pure", "sealed", "open"]
 Precision = Literal["ieee", "tf32", "fp16", "bf16"]
@@ -24,9 +26,6 @@ DTYPE_BYTES: Mapping[str, int] = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
 }  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------------- tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +75,6 @@ class TaskDescription:
     hash: str
     source: str
     workloads: tuple[WorkloadSpec, ...]
-
-
-# ----------------------------------------------------------------------------------------- candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +156,6 @@ class Measures:
     def cell(self) -> tuple[int, int, int]:
         """The cell as (memory, compute, parallelism)."""
         return (self.memory, self.compute, self.parallelism)
-
-
-# ------------------------------------------------------------------------------------------- outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +280,7 @@ class WorkloadResult:
     wall_us: float | None = None
     compiled: Samples | None = None
     compiled_speedup: tuple[float, float, float] | None = None
+    numerics: Numerics | None = None
 
 
 @dataclass(frozen=True, slots=True)

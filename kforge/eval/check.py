@@ -23,6 +23,7 @@ FEW_GROUPS = 16
 SMALL_OUTPUT = 1 << 20
 MORE_DRAWS = 4
 SMALL_GROUP = 16
+ILL_CONDITIONED = 0.1
 _OUT_ROUNDOFF = {
     torch.float64: 2.0**-53,
     torch.float32: 2.0**-24,
@@ -161,6 +162,25 @@ def judge(output: Tensor, truth: Truth, name: str, *, first_row: int = 0) -> Agr
     if worst <= 1.0:
         return Agreement(worst)
     return Mismatch("mismatch", _describe(output, exact, max_ratio, f"{name}: ", (worst, first_row)), worst)
+
+
+def fit_to_judge(eager: Tensor, truth: Truth, *, own: bool) -> bool:
+    """Whether these values say anything of a candidate: the reference is finite, right and well-conditioned.
+
+    Args:
+        eager: the reference's output in its own precision.
+        truth: of the same values.
+        own: whether they are of the task's own distribution, which is never refused as ill-conditioned.
+    """
+    exact = truth.exact
+    if not exact.is_floating_point() or exact.numel() == 0:
+        return not isinstance(judge(eager, truth, "eager"), Mismatch)
+    if not bool(torch.isfinite(exact).all()) or isinstance(judge(eager, truth, "eager"), Mismatch):
+        return False
+    # Where honest noise moves a group by a tenth of itself it decides which branch is taken (the largest of
+    # two logits that are equal but for rounding): neither the model nor eager shows every honest result.
+    largest = groups_of(exact).abs().amax(1, keepdim=True)
+    return own or not bool((truth.spread_max > ILL_CONDITIONED * largest).any())
 
 
 def _mask_mismatch(output: Tensor, exact: Tensor, name: str, first_row: int) -> Mismatch | None:

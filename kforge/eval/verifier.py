@@ -22,7 +22,7 @@ from kforge.eval.protocol import Protocol
 from kforge.eval.rejection import Stop
 from kforge.eval.rig import RIGS, Instruments
 from kforge.eval.runner_client import RunnerFailed
-from kforge.eval.trials import run_trials
+from kforge.eval.trials import Checked, run_trials
 from kforge.eval.workbench import Workbench
 from kforge.types import (
     Built,
@@ -116,7 +116,7 @@ class Verifier:
         contenders: list[Challenger],
     ) -> Passed:
         tools = self._instruments
-        checks: list[tuple[float, bool]] = []
+        checks: list[Checked] = []
         for bench in self._benches:
             contender = self._rig.start(built, bench.spec, precision)
             contenders.append(contender)
@@ -135,7 +135,9 @@ class Verifier:
         on_stage("bench")
         return _passed(
             [
-                self._rig.benchmark(bench, contender, precision, checked)
+                checked.told(
+                    self._rig.benchmark(bench, contender, precision, (checked.max_error, checked.kb_correct))
+                )
                 for bench, contender, checked in zip(self._benches, contenders, checks, strict=True)
             ]
         )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from kforge.data.tasks.loader import LoadedWorkload, Value
-from kforge.eval.check import Mismatch, Truth, judge, kernelbench_verdict, truths
+from kforge.eval.check import Mismatch, Truth, fit_to_judge, judge, kernelbench_verdict, truths
+from kforge.eval.deciding import CHEAPER, decides
 from kforge.eval.defences import DEFENCES, Defence
 from kforge.eval.inputs import Distribution, generator, transform
 from kforge.eval.physics import least_us, needed_shares
@@ -89,6 +90,7 @@ class Workbench:
         self._mutates = True  # until a run shows otherwise
         self._pieces: tuple[Piece, ...] | None = None
         self._needed: list[float] | None = None
+        self._decided: set[Precision] = set()
         self._probe = Probe(self._run_eager, random.Random(seeds()))
 
     def draw(self, distribution: Distribution) -> Draw:
@@ -102,12 +104,15 @@ class Workbench:
         named = self.workload.named_inputs(self._seeds(), self._device)
         rng = self._generator()
         inputs: list[Value] = []
+        real: dict[torch.Size, Tensor] = {}
         for name in list(named):
             value = named.pop(name)  # full-size inputs are not held twice
-            changed = (
-                transform(value, self._kinds[name], distribution, rng) if isinstance(value, Tensor) else value
-            )
-            inputs.append(changed)
+            if isinstance(value, Tensor):
+                kind, shape = self._kinds[name], value.shape
+                value = transform(value, kind, distribution, rng, real.get(shape))
+                if kind == "real" and value.is_floating_point():
+                    real.setdefault(shape, value)
+            inputs.append(value)
         if "fresh_state" not in self._defences:
             return Draw(tuple(inputs), tensors_of(self.workload.model(0, self._device)), distribution)
         model = self.workload.model(self._seeds(), self._device)
@@ -138,17 +143,22 @@ class Workbench:
     def _truth(
         self, inputs: Sequence[Value], draw: Draw, eager: Sequence[Tensor], precision: Precision
     ) -> tuple[Truth, ...] | None:
-        found = truths(lambda: self._run_exact(inputs, draw), eager, precision, self._generator())
-        for position, (output, truth) in enumerate(zip(eager, found, strict=True)):
-            finite = not truth.exact.is_floating_point() or bool(torch.isfinite(truth.exact).all())
-            if not finite or isinstance(judge(output, truth, f"output {position}"), Mismatch):
+        found = truths(lambda: self._run_exact(inputs, draw.state), eager, precision, self._generator())
+        for output, truth in zip(eager, found, strict=True):
+            if not fit_to_judge(output, truth, own=draw.distribution == "own"):
                 return None
+        if precision not in self._decided and decides(inputs, draw.state, found, precision, self._run_exact):
+            self._decided.add(precision)
         return found
 
-    def _run_exact(self, inputs: Sequence[Value], draw: Draw) -> tuple[Tensor, ...]:
+    def precision_decided(self, precision: Precision) -> bool | None:
+        """Whether a trial so far told a precision from the cheaper ones; None where none is cheaper."""
+        return None if CHEAPER[precision] is None else precision in self._decided
+
+    def _run_exact(self, inputs: Sequence[Value], state: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         if self._exact is None:
             self._exact = copy.deepcopy(self._model).double()
-        assign(self._exact, draw.state)
+        assign(self._exact, state)
         exact: list[Value] = [
             v.double() if isinstance(v, Tensor) and v.is_floating_point() else copy.copy(v) for v in inputs
         ]
