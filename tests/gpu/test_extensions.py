@@ -1,8 +1,8 @@
 """Extensions on the card: built with nvcc, slim headers first, run and compared with eager PyTorch.
 
-Needs nvcc, g++ and a CUDA build of torch. The candidates are those of ``benchmarks/extensions``; each is a file
-as a model writes it, with ``ModelNew``, ``get_inputs`` and ``reference``. Times go to the captured output: run
-with ``-s`` to see them, or ``python -m benchmarks.extension_headers --full`` for the table.
+Needs nvcc, g++ and a CUDA build of torch. The candidates are those of ``benchmarks/extensions``; each is
+a file as a model writes it, with ``ModelNew``, ``get_inputs`` and ``reference``. Times go to the captured
+output: run with ``-s`` to see them, or ``python -m benchmarks.extension_headers --full`` for the table.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kforge.eval.open import triton_access
+from kforge.eval.open.extension_build import own_fault
 from kforge.eval.open.extension_calls import (
     ExtensionCall,
     FileSources,
@@ -267,3 +268,21 @@ def test_a_triton_candidate_gets_a_cache_of_its_own(tmp_path: Path) -> None:
 def test_unusable_calls_say_what_is_wrong() -> None:
     with pytest.raises(UnusableCall, match="extra_include_paths"):
         inline_call("a", "x", extra_include_paths=["/opt/cutlass"])
+
+
+@pytest.mark.parametrize(
+    ("line", "own"),
+    [
+        ("main.cpp:3:4: error: expected ';' before 'return'", True),
+        ('cuda.cu(7): error: expected a ";"', True),
+        ('cuda.cu(7): error: identifier "no_such_name_4711" is undefined', True),
+        ("main.cpp:3:4: error: ‘no_such_name_4711’ was not declared in this scope", True),
+        ('cuda.cu(7): error: identifier "checkAllSameGPU" is undefined', False),
+        ("main.cpp:3:4: error: ‘class at::Tensor’ has no member named ‘no_such_name_4711’", False),
+        ("fatal error: ATen/x.h: No such file or directory", False),
+        ("", False),
+    ],
+)
+def test_the_full_headers_are_tried_only_where_they_could_help(line: str, own: bool) -> None:
+    assert own_fault(line, _include()) is own
+    assert not own_fault(f"{line}\nx: error: something else", _include())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,10 +51,11 @@ _NVCC_FLAGS = (
     "-D__CUDA_NO_HALF_OPERATORS__", "-D__CUDA_NO_HALF_CONVERSIONS__", "-D__CUDA_NO_BFLOAT16_CONVERSIONS__",
     "-D__CUDA_NO_HALF2_OPERATORS__", "--expt-relaxed-constexpr",
 )  # fmt: skip
-# Errors that headers cannot cause: with these alone the full headers are not tried.
-_OWN_FAULT = re.compile(
+# Errors that headers cannot cause, and names that are missing (nvcc's words, then g++'s).
+_SYNTAX = re.compile(
     r"error: (expected |unterminated |missing |stray |invalid suffix|empty character|#error)"
 )
+_UNDEFINED = re.compile(r'error: (?:identifier "(\w+)" is undefined|['‘](\w+)['’] was not declared in this scope)')
 _ERROR = re.compile(r"^.*\berror\b.*: .*$|^.*: error: .*$|^.*: fatal error: .*$", re.M)
 
 
@@ -119,7 +121,7 @@ async def compile_objects(
         if all(result.exit_code == 0 for result in results):
             return Objects(tuple(_object(source) for source in sources), headers, log)
         last = BuildFailed(first_error(log), log)
-        if _own_fault(log):
+        if await asyncio.to_thread(own_fault, log, place.tools.include[0]):
             break
     return last
 
@@ -258,7 +260,7 @@ def _newer_standard(flags: Sequence[str], std: str) -> list[str]:
 async def _run(place: Workplace, command: Sequence[str]) -> ChildResult:
     scratch = str(place.scratch)
     path = [str(place.cuda.program.parent)] if place.cuda is not None else []
-    environment = scrubbed_environment({"HOME": scratch, "TMPDIR": scratch})
+    environment = scrubbed_environment({"HOME": scratch, "TMPDIR": scratch, "LC_ALL": "C.UTF-8"})
     environment["PATH"] = ":".join([*path, str(place.tools.gxx.parent), "/usr/local/bin", "/usr/bin", "/bin"])
     return await run_limited(
         command,
@@ -298,7 +300,20 @@ def first_error(log: str) -> str:
     return (log.strip().splitlines() or ["the compiler gave no message"])[-1][:500]
 
 
-def _own_fault(log: str) -> bool:
-    """Whether every error is one of syntax, which no header can be blamed for."""
+def own_fault(log: str, torch_include: Path) -> bool:
+    """Whether other headers cannot help: every error is one of syntax or of a name that torch does not have.
+
+    Most failures are of this kind, and the full headers would take a minute to say the same.
+    """
     errors = [line for line in log.splitlines() if "error:" in line]
-    return bool(errors) and all(_OWN_FAULT.search(line) for line in errors)
+    return bool(errors) and all(_SYNTAX.search(line) or _foreign(line, torch_include) for line in errors)
+
+
+def _foreign(line: str, torch_include: Path) -> bool:
+    """Whether the line misses a name that is in none of torch's headers."""
+    missing = _UNDEFINED.search(line)
+    if missing is None:
+        return False
+    word = missing[1] or missing[2]
+    command = ["grep", "-rqwF", "--include=*.h", "--include=*.cuh", "--", word, str(torch_include)]
+    return subprocess.run(command, check=False, timeout=60, env=scrubbed_environment()).returncode == 1
