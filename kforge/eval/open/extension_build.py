@@ -55,7 +55,9 @@ _NVCC_FLAGS = (
 _SYNTAX = re.compile(
     r"error: (expected |unterminated |missing |stray |invalid suffix|empty character|#error)"
 )
-_UNDEFINED = re.compile(r'error: (?:identifier "(\w+)" is undefined|['‘](\w+)['’] was not declared in this scope)')
+_UNDEFINED = re.compile(
+    r"""error: (?:identifier "(\w+)" is undefined|['‘](\w+)['’] was not declared in this scope)"""
+)
 _ERROR = re.compile(r"^.*\berror\b.*: .*$|^.*: error: .*$|^.*: fatal error: .*$", re.M)
 
 
