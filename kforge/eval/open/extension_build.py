@@ -10,7 +10,6 @@ import asyncio
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +97,7 @@ class Workplace:
         own = [self.tools.torch / "include", self.tools.torch / "lib", self.tools.python_include]
         if self.cuda is not None:
             own += [self.cuda.home, *self.cuda.include, *self.cuda.lib]
-        return (*SYSTEM_PATHS, sys.base_prefix, *map(str, own))
+        return (*SYSTEM_PATHS, *map(str, own))
 
 
 async def compile_objects(
