@@ -23,7 +23,7 @@ from kforge.workers.measuring import _descendants
 from tests.survival.scene import role
 
 TASK, SIZE = "kb/L1/19", "small"
-PROTOCOL = replace(DEFAULT_PROTOCOL, run_limit_s=2.0, copy_limit_s=5.0, bench_budget_s=0.5)
+PROTOCOL = replace(DEFAULT_PROTOCOL, run_limit_s=4.0, copy_limit_s=5.0, bench_budget_s=0.5)
 
 
 class GpuScene:

@@ -37,10 +37,10 @@ def expected(who: Who, number: signal.Signals, when: When) -> tuple[type[Outcome
             return (CheckFailed,) if number == KILL else (TimedOut, *WENT_WELL)
         case "baseline" if number == STOP:
             return (InfraFailed, *WENT_WELL)
-        case "baseline" | "verifier" if when == "idle" and number == KILL:
+        case "baseline" if when == "idle":
             return WENT_WELL
-        case "fork server" if number == KILL and when != "check":
-            return (InfraFailed, *WENT_WELL)  # gone before it was needed, it is started again
+        case "fork server" | "verifier" if number == KILL and when != "check":
+            return (InfraFailed, *WENT_WELL)  # where it is seen to be gone in time, it is started again
         case "tracker":
             return (InfraFailed, *WENT_WELL)
         case _:
