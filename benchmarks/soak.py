@@ -222,7 +222,7 @@ def summary(rows: list[Row], first: str) -> dict[str, object]:
         "found": dict(Counter(row.found for row in rows).most_common()),
         "wrong": [f"{row.name}: {row.found}" for row in rows if row.wrong],
         "restarts": sum(row.restarted for row in rows),
-        "unasked_restarts": [row.name for row in rows if row.restarted and "infra_failed" not in row.expected],
+        "unasked_restarts": [r.name for r in rows if r.restarted and "infra_failed" not in r.expected],
         "given_up": [row.name for row in rows if row.attempts > RETRIES],
         "grown": {name: [round(v, 2) for v in values] for name, values in grown.items()},
         "leaks": [name for name, (early, late, _) in grown.items() if late - early > ALLOWED[name]],
