@@ -174,6 +174,17 @@ def test_a_compile_bomb_ends_at_its_limit(cache: Path) -> None:
     assert isinstance(ended, TimedOut | BuildFailed)
 
 
+def test_many_extensions_are_bounded_in_number_and_in_time(cache: Path) -> None:
+    head = "from torch.utils.cpp_extension import load_inline\n"
+    many = head + "".join(f'load_inline("a{i}", "x")\n' for i in range(40))
+    failed = asyncio.run(build(many, device_arch=None, cache_dir=cache))
+    assert isinstance(failed, BuildFailed)
+    assert "more than 32" in failed.reason
+    text = CANDIDATE.replace("doubled", "late")
+    ended = asyncio.run(build(text, device_arch=None, cache_dir=cache, limits=QUICK, total_s=0.5))
+    assert isinstance(ended, TimedOut)
+
+
 @pytest.mark.skipif(not layers()["landlock"], reason="no Landlock here")
 def test_sources_cannot_include_files_outside_the_compilers_own(cache: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.h"
@@ -191,10 +202,12 @@ load_inline("reader", '#include "{secret}"', functions=[], no_implicit_headers=T
 @pytest.mark.slow
 def test_what_slim_headers_lack_is_built_with_the_full_ones(cache: Path) -> None:
     text = CANDIDATE.replace(
-        "return bias.has_value()", "torch::nn::Linear unused(2, 2);\n return bias.has_value()"
+        "return bias.has_value()",
+        "(void)torch::cuda::is_available();\n return bias.has_value()",
     )
     (extension,) = built(text, cache).extensions
     assert extension.headers == "full"
+    assert extension.log.startswith("slim headers did not serve: main.cpp:")
     use = "\nprint(extension.twice(torch.ones(1), None).item())\n"
     assert run(text + use, {extension.call: str(extension.path)}).splitlines()[0] == "2.0"
 

@@ -120,7 +120,8 @@ async def compile_objects(
         if ended is not None:
             return ended
         if all(result.exit_code == 0 for result in results):
-            return Objects(tuple(_object(source) for source in sources), headers, log)
+            why = "" if headers == attempts[0] else f"slim headers did not serve: {last.reason}\n"
+            return Objects(tuple(_object(source) for source in sources), headers, why + log)
         last = BuildFailed(first_error(log), log)
         if await asyncio.to_thread(own_fault, log, place.tools.include[0]):
             break

@@ -21,7 +21,7 @@ from kforge.eval.open import extension_cache, extension_headers
 from kforge.eval.open.extension_build import BUILD_LIMITS, Headers, Objects, Workplace, compile_objects, link
 from kforge.eval.open.extension_cache import Stored
 from kforge.eval.open.extension_calls import ExtensionCall
-from kforge.eval.open.extension_finder import Found, find_calls, read_call
+from kforge.eval.open.extension_finder import MAX_CALLS, Found, find_calls, read_call
 from kforge.eval.open.extension_flags import FlagRefused, Flags, accepted_flags
 from kforge.eval.open.extension_install import ExtensionMissing, Installed, install
 from kforge.eval.open.extension_static import FoundCall
@@ -33,6 +33,10 @@ __all__ = [
     "BuiltExtension", "ExtensionCall", "ExtensionMissing", "ExtensionsBuilt", "Installed", "build", "install",
     "read_call",
 ]  # fmt: skip
+
+
+# Twice what one extension may take.
+TOTAL_S = 2 * BUILD_LIMITS.wall_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ async def build(
     cache_dir: Path,
     more: Sequence[ExtensionCall] = (),
     limits: Limits = BUILD_LIMITS,
+    total_s: float = TOTAL_S,
 ) -> ExtensionsBuilt | BuildFailed | TimedOut | InfraFailed:
     """Find the extension calls of a candidate and build each through the cache.
 
@@ -96,6 +101,7 @@ async def build(
         cache_dir: kforge's build cache; extensions lie in ``extensions/<hash>/``.
         more: calls that the candidate's process met and that were not found before.
         limits: of each compiler process.
+        total_s: wall seconds for all extensions together.
     """
     started = asyncio.get_running_loop().time()
     found = await find_calls(text)
@@ -105,13 +111,21 @@ async def build(
     wanted = {
         each.call.digest: each for each in (*found.calls, *(FoundCall(call, certain=True) for call in more))
     }
+    if len(wanted) > MAX_CALLS:
+        return BuildFailed(f"the candidate asks for more than {MAX_CALLS} extensions", "")
     built: list[BuiltExtension] = []
-    for each in wanted.values():
-        result = await build_call(each.call, device_arch=device_arch, cache_dir=cache_dir, limits=limits)
-        if isinstance(result, BuiltExtension):
-            built.append(result)
-        elif each.certain or isinstance(result, InfraFailed):
-            return result
+    try:
+        async with asyncio.timeout(total_s):
+            for each in wanted.values():
+                result = await build_call(
+                    each.call, device_arch=device_arch, cache_dir=cache_dir, limits=limits
+                )
+                if isinstance(result, BuiltExtension):
+                    built.append(result)
+                elif each.certain or isinstance(result, InfraFailed):
+                    return result
+    except TimeoutError:
+        return TimedOut(f"the extensions did not build within {total_s:g} s", "build", total_s)
     return ExtensionsBuilt(tuple(built), found_s, found.recorder)
 
 
