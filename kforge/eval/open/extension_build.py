@@ -31,7 +31,7 @@ from kforge.types import BuildFailed, InfraFailed, TimedOut
 Headers = Literal["slim", "full"]
 # nvcc with torch's full headers takes a minute and a half of a busy core and 3 GB.
 BUILD_LIMITS = Limits(
-    wall_s=600.0, cpu_s=400.0, memory_bytes=16 << 30, file_bytes=1 << 30, processes=512, nice=10
+    wall_s=600.0, cpu_s=400.0, memory_bytes=16 << 30, file_bytes=1 << 30, processes=2048, nice=10
 )
 LOG_CHARS = 6000
 SYSTEM_PATHS = (
