@@ -8,12 +8,13 @@ PyTorch, whichever is larger) around the truth. Source: design section 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from kforge.eval.precision_model import NoiseMode
+from kforge.eval.ties import Pointed, watched
 from kforge.types import CheckFailure, Precision
 
 RMS_FACTOR = 4.0
@@ -57,12 +58,14 @@ class Truth:
         spread_rms: per group, shape (groups, 1).
         spread_max: per group, shape (groups, 1).
         eager: the reference in its own precision, for the KernelBench verdict.
+        pointed: what ``exact`` points into where it holds positions of largest or smallest values.
     """
 
     exact: Tensor
     spread_rms: Tensor
     spread_max: Tensor
     eager: Tensor
+    pointed: Pointed | None = None
 
 
 Reference = Callable[[], Sequence[Tensor]]
@@ -79,7 +82,8 @@ def truths(
         precision: the candidate's declared precision.
         rng: noise of the precision model.
     """
-    exact = [o.detach() for o in exact_run()]
+    run, pointed = watched(exact_run)
+    exact = [o.detach() for o in run]
     draws = max((_draws(o) for o in exact), default=1)
     modelled: list[Sequence[Tensor]] = []
     if any(o.is_floating_point() for o in exact):
@@ -87,7 +91,10 @@ def truths(
         for _ in range(draws):
             with NoiseMode(precision, rng, in_order):
                 modelled.append([o.detach() for o in exact_run()])
-    return tuple(_truth(exact[i], eager_outputs[i], [run[i] for run in modelled]) for i in range(len(exact)))
+    return tuple(
+        replace(_truth(exact[i], eager_outputs[i], [run[i] for run in modelled]), pointed=pointed[i])
+        for i in range(len(exact))
+    )
 
 
 def _draws(exact: Tensor) -> int:
@@ -143,6 +150,8 @@ def judge(output: Tensor, truth: Truth, name: str, *, first_row: int = 0) -> Agr
     exact = truth.exact
     if not exact.is_floating_point():
         wrong = int((output != exact.to(output.dtype)).sum())
+        if wrong and truth.pointed is not None:
+            wrong = truth.pointed.wrong(output, exact)
         if wrong:
             return Mismatch("mismatch", f"{name}: {wrong} of {exact.numel()} integer values differ", None)
         return Agreement(0.0)
