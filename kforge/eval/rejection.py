@@ -44,8 +44,12 @@ class Stage:
     ) -> None:
         match error:
             case RunnerHung():
-                reason = f"one run of the plan did not end within {self.run_limit_s:g} s"
-                raise Stop(TimedOut(reason, self.name, self.run_limit_s)) from error
+                limit_s = error.limit_s
+                if limit_s is None or limit_s == self.run_limit_s:
+                    limit_s, reason = self.run_limit_s, "one run of the plan did not end"
+                else:
+                    reason = "loading the module, or copying memory, did not end"
+                raise Stop(TimedOut(f"{reason} within {limit_s:g} s", self.name, limit_s)) from error
             case RunnerDied():
                 reason = (
                     f"the candidate took its process down ({error.how}); an out-of-bounds access does that "

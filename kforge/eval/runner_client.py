@@ -42,7 +42,11 @@ class RunnerDied(RunnerFailed):
 
 
 class RunnerHung(RunnerFailed):
-    """No answer within the deadline."""
+    """No answer within the deadline, in seconds; None where it was not for an answer that was waited."""
+
+    def __init__(self, reason: str, limit_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.limit_s = limit_s
 
 
 class RunnerRefused(RunnerFailed):
@@ -177,7 +181,7 @@ class RunnerClient:
             try:
                 if not self._connection.poll(max(0.0, deadline - time.monotonic())):
                     self.kill()
-                    raise RunnerHung(f"no answer within {limit_s:g} s")
+                    raise RunnerHung(f"no answer within {limit_s:g} s", limit_s)
                 chunk = os.read(self._connection.fileno(), size - len(received))
             except OSError as error:
                 raise self._died() from error
