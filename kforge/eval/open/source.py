@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from dataclasses import dataclass
 from typing import get_args
 
+from kforge.open_types import OpenSource
 from kforge.types import ParseFailed, Precision
 
 CLASS = "ModelNew"
 MAX_BYTES = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSource:
-    r"""An open candidate.
-
-    Attributes:
-        text: the whole file, normalised to ``\n`` line ends.
-        hash: sha256 of ``text``, hexadecimal.
-        precision: the file's ``PRECISION``, ``ieee`` without one.
-    """
-
-    text: str
-    hash: str
-    precision: Precision
 
 
 def is_open(text: str) -> bool:
