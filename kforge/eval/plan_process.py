@@ -101,27 +101,29 @@ async def plan_candidate(
     }
     bounded = limits if protocol.has("limits") else Limits(wall_s=limits.wall_s)
 
-    async def once() -> ChildResult:
-        return await run_limited(
-            [python, "-I", "-S", "-B", _CHILD, PACKAGE_ROOT, RESULT_FD_PLACEHOLDER],
-            limits=bounded,
-            stdin=json.dumps(job).encode(),
-            network_off=protocol.has("plan_process"),
-            own_processes=protocol.has("plan_process"),
-            result_bytes=2 * MAX_JSON_BYTES,
-            python=python,
-        )
-
     try:
-        ended = await once()
+        ended = await _run(job, bounded, python, confined=protocol.has("plan_process"))
         if ended.signal == signal.SIGKILL and not ended.timed_out:
-            ended = await once()  # somebody else may have killed it; twice is the plan's own doing
+            # Somebody else may have killed it; twice is the plan's own doing.
+            ended = await _run(job, bounded, python, confined=protocol.has("plan_process"))
     except InfraError as error:
         return InfraFailed(f"{error.message}; {error.next_step}")
     plan = _read(ended, nonce, limits)
     if not isinstance(plan, str):
         return plan
     return validate_plan(plan, workload, device, track, protocol)
+
+
+async def _run(job: Mapping[str, object], limits: Limits, python: str, *, confined: bool) -> ChildResult:
+    return await run_limited(
+        [python, "-I", "-S", "-B", _CHILD, PACKAGE_ROOT, RESULT_FD_PLACEHOLDER],
+        limits=limits,
+        stdin=json.dumps(job).encode(),
+        network_off=confined,
+        own_processes=confined,
+        result_bytes=2 * MAX_JSON_BYTES,
+        python=python,
+    )
 
 
 def _read(ended: ChildResult, nonce: str, limits: Limits) -> str | ScreenedOut | TimedOut | InfraFailed:
