@@ -1,8 +1,8 @@
 """Shared memory between the verifier and one runner: inputs go out, outputs come back, nothing else.
 
-A memfd that both sides map. The verifier writes inputs and parameters; the runner copies them into its own
-buffers, and copies back outputs, the inputs as it found them after the run, and the guard zones. References,
-seeds and tolerances never enter it.
+A memfd that both sides map. On a CPU device the runner's buffers lie in it, so that the verifier itself
+writes values, poison and guard zones, and reads them, while the runner stands still; elsewhere the runner
+copies between it and the device. References, seeds and tolerances never enter it.
 """
 
 from __future__ import annotations
@@ -32,35 +32,28 @@ class Layout:
     """Where everything lies.
 
     Attributes:
-        given: one slot per input, parameter and buffer, in the plan's storage order.
-        outputs: one slot per output, its whole storage.
-        after: the given values as the runner found them after the run.
-        guards: guard zones of all of the runner's storages, two per storage.
+        slots: one per buffer, in the order asked for.
         size: bytes in all.
     """
 
-    given: tuple[Slot, ...]
-    outputs: tuple[Slot, ...]
-    after: tuple[Slot, ...]
-    guards: Slot
+    slots: tuple[Slot, ...]
     size: int
 
 
-def lay_out(given_bytes: Sequence[int], output_bytes: Sequence[int], guarded_storages: int) -> Layout:
-    """Place all slots, page-aligned."""
+def lay_out(sizes: Sequence[int], guard_bytes: int = 0) -> Layout:
+    """Place buffers, each page-aligned, with a guard zone directly before and directly after it.
+
+    Args:
+        sizes: bytes of each.
+        guard_bytes: size of a guard zone, a multiple of a page.
+    """
     position = 0
-
-    def take(size: int) -> Slot:
-        nonlocal position
-        slot = Slot(position, size)
-        position += -(-max(size, 1) // ALIGN_BYTES) * ALIGN_BYTES
-        return slot
-
-    given = tuple(take(size) for size in given_bytes)
-    outputs = tuple(take(size) for size in output_bytes)
-    after = tuple(take(size) for size in given_bytes)
-    guards = take(2 * GUARD_BYTES * guarded_storages)
-    return Layout(given, outputs, after, guards, position)
+    slots: list[Slot] = []
+    for size in sizes:
+        slots.append(Slot(position + guard_bytes, size))
+        whole = 2 * guard_bytes + max(size, 1)
+        position += -(-whole // ALIGN_BYTES) * ALIGN_BYTES
+    return Layout(tuple(slots), position)
 
 
 class Arena:

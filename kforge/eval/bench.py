@@ -1,7 +1,8 @@
 """The bench stage: candidate and baseline alternate, sample by sample, on the same fresh values.
 
-The clock is the verifier's: wall time from request to reply, less the floor of an empty request. What the
-device says of its own time is a diagnostic only.
+The clock is the verifier's: wall time from before a runner moves until it has replied, less the floor of an
+empty request, which is measured where no candidate code runs. What the device says of its own time is a
+diagnostic only. Every run is looked at; some are verified in full.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 from torch import Tensor
 
 from kforge.clock import Clock
@@ -20,8 +22,9 @@ from kforge.eval.inputs import TRIALS
 from kforge.eval.interference import BusyOthers
 from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage, Stop
-from kforge.eval.runner_client import RunnerClient
+from kforge.eval.runner_client import RunnerClient, Sample
 from kforge.eval.samples import ratio_interval, summarise, verdict
+from kforge.eval.standstill import Standstill
 from kforge.eval.workbench import Draw, Workbench
 from kforge.types import Precision, Unstable, Verdict, WorkloadResult
 
@@ -29,16 +32,44 @@ from kforge.types import Precision, Unstable, Verdict, WorkloadResult
 SHORTEST_SAMPLE_US = 0.05
 
 
-@dataclass(frozen=True, slots=True)
 class BaselineRunner:
-    """The baseline's process and where its values go."""
+    """Eager's process, or whatever is timed beside a candidate, with the places of its values.
 
-    client: RunnerClient
-    slots: tuple[Slot, ...]
+    It is trusted, so it need not stand still: it is timed as PyTorch runs when left alone, the harder
+    baseline.
 
-    def give(self, values: Sequence[Tensor]) -> None:
-        """Write this sample's values."""
-        write_given(self.client.arena, self.slots, values)
+    Args:
+        client: loaded; it answers ``prepare``, ``go`` and ``noop``.
+        slots: where the given values lie in its arena.
+    """
+
+    def __init__(self, client: RunnerClient, slots: Sequence[Slot]) -> None:
+        self.client = client
+        self._slots = slots
+
+    def give(self, values: Sequence[Tensor], limits: Protocol) -> None:
+        """Have this sample's values where they are used, and caches disturbed."""
+        write_given(self.client.arena, self._slots, values)
+        self.client.prepare(0, limits.copy_limit_s)
+
+    def go(self, clock: Clock, limits: Protocol) -> Sample:
+        """One timed run."""
+        return self.client.go(clock, limits.baseline_limit_s)
+
+    def floor_us(self, clock: Clock, limits: Protocol) -> float:
+        """An empty request, the least of several: what others did to some they did not do to every sample."""
+        asked = range(limits.floor_samples)
+        return min(self.client.noop(clock, limits.baseline_limit_s).wall_us for _ in asked)
+
+    def still_floor_us(self, clock: Clock, limits: Protocol) -> float:
+        """The same for a runner that starts from a standstill, measured where no candidate code ever ran."""
+        stop = Standstill(self.client, os.cpu_count() or 1, charged=False)
+        stop.halt()
+        try:
+            asked = range(limits.floor_samples)
+            return min(stop.noop(clock, limits.baseline_limit_s).wall_us for _ in asked)
+        finally:
+            stop.release()
 
 
 @dataclass(slots=True)
@@ -50,7 +81,11 @@ class _Timings:
 
 
 class Benchmark:
-    """Times one checked candidate on one workload."""
+    """Times one checked candidate on one workload.
+
+    Args:
+        flush_bytes: read and written before every sample, more than the last-level cache holds.
+    """
 
     def __init__(
         self,
@@ -62,12 +97,15 @@ class Benchmark:
         clock: Clock,
         protocol: Protocol,
         secret: random.Random,
+        flush_bytes: int,
     ) -> None:
         self._on_cpu = on_cpu
         self._bench, self._contender, self._baseline = bench, contender, baseline
         self._clock, self._protocol, self._secret = clock, protocol, secret
         self._stage = Stage(bench.spec.name, "bench", protocol)
         self._timings = _Timings()
+        self._flush = np.zeros(flush_bytes if protocol.has("flush") else 0, dtype=np.uint8)
+        self._first: Draw | None = None
 
     def run(self, precision: Precision, checked: tuple[float, bool]) -> WorkloadResult:
         """Sample, then verify the outputs of secretly chosen samples once the candidate is gone.
@@ -83,7 +121,7 @@ class Benchmark:
         others = BusyOthers((os.getpid(), self._contender.client.pid, self._baseline.client.pid))
         self._sample()
         busy_others = others.share()
-        floor_us, baseline_floor_us = self._floors()
+        floors = self._floors()
         self._contender.client.close()
         worst, kb = checked
         for position, (draw, outputs) in enumerate(self._timings.kept):
@@ -91,39 +129,55 @@ class Benchmark:
             found = self._stage.require_correct(self._bench, outputs, draw, precision)
             if found is not None:
                 worst, kb = max(worst, found[0]), kb and found[1]
-        return self._result(floor_us, baseline_floor_us, worst, kb, busy_others)
+        return self._result(floors, worst, kb, busy_others)
+
+    def _floors(self) -> tuple[float, float]:
+        """What an empty request costs a candidate, and the baseline."""
+        baseline_us = self._baseline.floor_us(self._clock, self._protocol)
+        if not self._protocol.has("trusted_floor"):
+            with self._stage:
+                asked = range(self._protocol.floor_samples)
+                own = [self._contender.noop(self._clock, self._protocol).wall_us for _ in asked]
+            return summarise(own).median_us, baseline_us
+        if not self._contender.stands_still:
+            return baseline_us, baseline_us
+        return self._baseline.still_floor_us(self._clock, self._protocol), baseline_us
 
     def _warm_up(self) -> None:
-        draw = self._bench.draw("own")
-        self._give_both(draw)
-        with self._stage:
-            self._contender.client.prepare(POISONS[0], self._protocol.copy_limit_s)
-        self._baseline.client.prepare(0, self._protocol.copy_limit_s)
-        spent_us, runs = 0.0, 0
-        while runs < self._protocol.warm_up_runs or spent_us < self._protocol.warm_up_us:
-            with self._stage:
-                spent_us += self._contender.client.go(self._clock, self._stage.run_limit_s).wall_us
-            self._baseline.client.go(self._clock, self._protocol.baseline_limit_s)
+        started, runs = self._clock.monotonic(), 0
+        limit_us = self._protocol.warm_up_us
+        while runs < self._protocol.warm_up_runs or (self._clock.monotonic() - started) * 1e6 < limit_us:
+            draw = self._draw()
+            self._baseline_run(draw)
+            self._candidate_run(draw)
             runs += 1
 
-    def _give_both(self, draw: Draw) -> list[Tensor]:
-        given = draw.given(self._bench.state_names)
-        self._contender.give(given)
-        self._baseline.give(given)
-        return given
+    def _draw(self) -> Draw:
+        """Values of a run: nothing in them was ever seen by the candidate."""
+        draw = self._bench.draw("own")
+        self._first = self._first or draw
+        if not self._protocol.has("fresh_values"):
+            draw = replace(draw, inputs=self._first.inputs)
+        if not self._protocol.has("fresh_state"):
+            draw = replace(draw, state=self._first.state)
+        return draw
 
     def _sample(self) -> None:
         deadline = self._clock.monotonic() + self._protocol.bench_budget_s
         while not self._enough(deadline):
-            draw = self._bench.draw("own")
-            given = self._give_both(draw)
+            draw = self._draw()
+            self._stage.trial = len(self._timings.candidate_us)
             # The order alternates, so that neither side always runs on the caches the other left.
             if len(self._timings.candidate_us) % 2:
-                self._candidate_sample(draw, given)
-                self._baseline_sample()
+                sample = self._candidate_run(draw)
+                self._timings.baseline_us.append(self._baseline_run(draw).wall_us)
             else:
-                self._baseline_sample()
-                self._candidate_sample(draw, given)
+                self._timings.baseline_us.append(self._baseline_run(draw).wall_us)
+                sample = self._candidate_run(draw)
+            by_us = sample.wall_us if self._protocol.has("verifier_clock") else sample.device_us
+            self._timings.candidate_us.append(by_us)
+            self._timings.device_us.append(sample.device_us)
+            self._keep(draw)
 
     def _enough(self, deadline: float) -> bool:
         n = len(self._timings.candidate_us)
@@ -134,45 +188,35 @@ class Benchmark:
         stats = summarise(self._timings.candidate_us)
         return (stats.ci_high_us - stats.ci_low_us) / 2 < self._protocol.ci_target * stats.median_us
 
-    def _baseline_sample(self) -> None:
-        self._baseline.client.prepare(0, self._protocol.copy_limit_s)
-        # Threads that the candidate left spinning would slow the baseline, and so flatter the candidate.
-        with self._contender.client.paused():
-            sample = self._baseline.client.go(self._clock, self._protocol.baseline_limit_s)
-        self._timings.baseline_us.append(sample.wall_us)
+    def _baseline_run(self, draw: Draw) -> Sample:
+        self._baseline.give(draw.given(self._bench.state_names), self._protocol)
+        with self._contender.resting():
+            return self._baseline.go(self._clock, self._protocol)
 
-    def _candidate_sample(self, draw: Draw, given: list[Tensor]) -> None:
-        client, timings = self._contender.client, self._timings
+    def _candidate_run(self, draw: Draw) -> Sample:
+        """One run, and a look at what it left; its outputs stay where they are until the next."""
+        given = draw.given(self._bench.state_names)
         with self._stage:
-            client.prepare(self._secret.choice(POISONS), self._protocol.copy_limit_s)
-            sample = client.go(self._clock, self._stage.run_limit_s)
-        timings.candidate_us.append(sample.wall_us)
-        timings.device_us.append(sample.device_us)
-        # Reservoir sampling: whether this sample is verified is decided only now that it has run.
-        n, wanted = len(timings.candidate_us), self._protocol.verified_samples
-        self._stage.trial = n
-        place = n - 1 if n <= wanted else self._secret.randrange(n)
-        if place >= wanted:
-            return
-        with self._stage:
-            client.export(self._protocol.copy_limit_s)
+            self._contender.offer(given, self._secret.choice(POISONS), self._protocol)
+            self._flush += 1
+            sample = self._contender.go(self._clock, self._protocol)
+            self._contender.collect(self._protocol)
         self._stage.require_undamaged(self._contender, given)
-        timings.kept[place : place + 1] = [(draw, self._contender.snapshot())]
+        if self._protocol.has("probes"):
+            self._stage.require_plausible(self._bench, self._contender.outputs(), draw)
+        return sample
 
-    def _floors(self) -> tuple[float, float]:
-        count = self._protocol.floor_samples
-        with self._stage:
-            candidate = [
-                self._contender.client.noop(self._clock, self._stage.run_limit_s).wall_us
-                for _ in range(count)
-            ]
-        limit_s = self._protocol.baseline_limit_s
-        baseline = [self._baseline.client.noop(self._clock, limit_s).wall_us for _ in range(count)]
-        return summarise(candidate).median_us, summarise(baseline).median_us
+    def _keep(self, draw: Draw) -> None:
+        """Reservoir sampling: whether this sample is verified is decided only now that it has run."""
+        n, wanted = len(self._timings.candidate_us), self._protocol.verified_samples
+        place = n - 1 if n <= wanted else self._secret.randrange(n)
+        if place < wanted and self._protocol.has("timed_outputs"):
+            self._timings.kept[place : place + 1] = [(draw, self._contender.snapshot())]
 
     def _result(
-        self, floor_us: float, baseline_floor_us: float, worst: float, kb: bool, busy_others: float | None
+        self, floors: tuple[float, float], worst: float, kb: bool, busy_others: float | None
     ) -> WorkloadResult:
+        floor_us, baseline_floor_us = floors
         candidate = [max(t - floor_us, SHORTEST_SAMPLE_US) for t in self._timings.candidate_us]
         baseline = [max(t - baseline_floor_us, SHORTEST_SAMPLE_US) for t in self._timings.baseline_us]
         speedup, low, high = ratio_interval(baseline, candidate)

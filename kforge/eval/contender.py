@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -16,7 +18,8 @@ from kforge.clock import Clock
 from kforge.eval import runner_sycl
 from kforge.eval.arena import GUARD_BYTES, GUARD_PATTERN, Arena, Layout, Slot, lay_out
 from kforge.eval.plan import GIVEN_ROLES
-from kforge.eval.runner_client import RunnerClient
+from kforge.eval.runner_client import RunnerClient, Sample
+from kforge.eval.standstill import Standstill
 from kforge.types import CheckFailure, DeviceInfo
 
 
@@ -63,11 +66,18 @@ class Damage:
     reason: str
 
 
+def typed(arena: Arena, slot: Slot, value: Tensor) -> Tensor:
+    """What lies in a slot, with the type and memory layout of ``value``."""
+    if slot.size == 0:
+        return torch.empty_like(value)
+    flat = torch.frombuffer(arena.view(slot), dtype=value.dtype, count=slot.size // value.itemsize)
+    return flat.as_strided(value.shape, value.stride())
+
+
 def write_given(arena: Arena, slots: Sequence[Slot], values: Sequence[Tensor]) -> None:
     """Write tensors into their slots with the memory layout they have."""
     for slot, value in zip(slots, values, strict=True):
-        flat = torch.frombuffer(arena.view(slot), dtype=value.dtype, count=slot.size // value.itemsize)
-        flat.as_strided(value.shape, value.stride()).copy_(value)
+        typed(arena, slot, value).copy_(value)
 
 
 def given_bytes(values: Sequence[Tensor]) -> list[int]:
@@ -82,7 +92,11 @@ def _span(shape: Sequence[int], strides: Sequence[int]) -> int:
 
 
 class Contender:
-    """One candidate, one workload, one disposable runner."""
+    """One candidate, one workload, one disposable runner.
+
+    On a CPU device its buffers lie in the arena and it stands still except while it is timed; on other
+    devices kernels do not reach the runner's process, which then copies between the arena and the device.
+    """
 
     def __init__(
         self,
@@ -95,69 +109,136 @@ class Contender:
         target: Callable[[Connection], None] = runner_sycl.run,
     ) -> None:
         plan: dict[str, Any] = bound["plan"]
-        self._plan = plan
-        storages = {s["id"]: s for s in plan["storages"]}
         tensors = {t["id"]: t for t in plan["tensors"]}
         self._output_tensors = [tensors[i] for i in plan["outputs"]]
-        given = [int(s["bytes"]) for s in plan["storages"] if s["role"] in GIVEN_ROLES]
-        sizes = [int(storages[t["storage"]]["bytes"]) for t in self._output_tensors]
-        self._guarded = [s for s in plan["storages"] if s["role"] != "op"]
-        self.layout: Layout = lay_out(given, sizes, len(self._guarded))
-        full_job = {
-            **job,
-            "plan": bound,
-            "module": module_path,
-            "selector": device.selector,
-            "layout": {
-                "given": [[s.offset, s.size] for s in self.layout.given],
-                "outputs": [[s.offset, s.size] for s in self.layout.outputs],
-                "after": [[s.offset, s.size] for s in self.layout.after],
-                "guards": [self.layout.guards.offset, self.layout.guards.size],
-            },
-        }
+        returned = {t["storage"] for t in self._output_tensors}
+        # What an operator allocates has a place here only if it is an output.
+        self._held = [s for s in plan["storages"] if s["role"] != "op" or s["id"] in returned]
+        self.layout: Layout = lay_out([int(s["bytes"]) for s in self._held], GUARD_BYTES)
+        self._off: frozenset[str] = frozenset(job.get("off", ()))
+        self.in_place = device.is_cpu
+        placed = zip(self._held, self.layout.slots, strict=True)
+        places = {str(s["id"]): [p.offset, p.size] for s, p in placed}
+        told = {"plan": bound, "module": module_path, "selector": device.selector, "places": places}
+        full_job = {**job, **told, "in_place": self.in_place}
         self.client = RunnerClient(context, target, full_job, self.layout.size)
+        self._stop: Standstill | None = None
+        if self.in_place and "untimed_steps" not in self._off:
+            self._stop = Standstill(self.client, os.cpu_count() or 1, charged=True)
+        self._halted = False
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it moves only while it is timed."""
+        return self._stop is not None
 
     def run_once(self, given: Sequence[Tensor], poison: int, clock: Clock, limits: RunLimits) -> None:
-        """Write values, poison the rest, run the plan, have its outputs copied back."""
-        self.give(given)
-        self.client.prepare(poison, limits.copy_limit_s)
-        self.client.go(clock, limits.run_limit_s)
-        self.client.export(limits.copy_limit_s)
+        """Write values, poison the rest, run the plan; its outputs can then be read."""
+        self.offer(given, poison, limits)
+        self.go(clock, limits)
+        self.collect(limits)
 
-    def give(self, values: Sequence[Tensor]) -> None:
-        """Write this run's inputs and parameters, in the plan's storage order (inputs first)."""
-        write_given(self.client.arena, self.layout.given, values)
+    def offer(self, given: Sequence[Tensor], poison: int, limits: RunLimits) -> None:
+        """Write this run's inputs and parameters, in the plan's storage order (inputs first), and the rest.
 
-    def snapshot(self) -> list[Tensor]:
-        """Copies of the exported outputs, as tensors of the reference's shape and type."""
+        All that is no input is poisoned, guard zones are restored.
+        """
+        self._halt()
+        values = iter(given)
+        for storage, slot in zip(self._held, self.layout.slots, strict=True):
+            for zone in self._zones(slot):
+                zone.fill_(GUARD_PATTERN)
+            if storage["role"] in GIVEN_ROLES:
+                value = next(values)
+                self._like(slot, value).copy_(value)
+            elif "poison" not in self._off:
+                self._bytes(slot).fill_(poison)
+        if not self.in_place:
+            self.client.prepare(poison, limits.copy_limit_s)
+
+    def go(self, clock: Clock, limits: RunLimits) -> Sample:
+        """One timed run of the plan on what was offered."""
+        self._halt()
+        if self._stop is not None:
+            return self._stop.go(clock, limits.run_limit_s)
+        return self.client.go(clock, limits.run_limit_s)
+
+    def noop(self, clock: Clock, limits: RunLimits) -> Sample:
+        """One timed run of nothing."""
+        self._halt()
+        if self._stop is not None:
+            return self._stop.noop(clock, limits.run_limit_s)
+        return self.client.noop(clock, limits.run_limit_s)
+
+    def collect(self, limits: RunLimits) -> None:
+        """Have what the run left readable in the arena."""
+        if not self.in_place:
+            self.client.export(limits.copy_limit_s)
+
+    def _halt(self) -> None:
+        if self._stop is not None and not self._halted:
+            self._stop.halt()
+            self._halted = True
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """While something else is timed: threads left spinning would slow it."""
+        if "paused_candidate" not in self._off:
+            with contextlib.nullcontext() if self._halted else self.client.paused():
+                yield
+        elif self._stop is not None and self._halted:
+            self._stop.release()
+            yield
+            self._stop.halt()
+        else:
+            yield
+
+    def outputs(self) -> list[Tensor]:
+        """The outputs where they lie, as tensors of the reference's shape and type; gone with the runner."""
+        slots = {s["id"]: p for s, p in zip(self._held, self.layout.slots, strict=True)}
         found: list[Tensor] = []
-        for tensor, slot in zip(self._output_tensors, self.layout.outputs, strict=True):
+        for tensor in self._output_tensors:
             dtype: torch.dtype = getattr(torch, tensor["dtype"])
+            slot = slots[tensor["storage"]]
             flat = torch.frombuffer(
                 self.client.arena.view(slot), dtype=dtype, count=slot.size // dtype.itemsize
             )
-            found.append(flat.as_strided(tensor["shape"], tensor["strides"], tensor["offset"]).clone())
+            found.append(flat.as_strided(tensor["shape"], tensor["strides"], tensor["offset"]))
         return found
 
+    def snapshot(self) -> list[Tensor]:
+        """Copies of the outputs."""
+        return [output.clone() for output in self.outputs()]
+
     def damage(self, given: Sequence[Tensor]) -> Damage | None:
-        """Guard zones and given values after an export, compared byte for byte."""
-        arena, guards = self.client.arena, self.layout.guards
-        zones = torch.frombuffer(arena.view(guards), dtype=torch.uint8).reshape(-1, GUARD_BYTES)
-        broken = (zones != GUARD_PATTERN).any(dim=1).nonzero().reshape(-1).tolist()
-        if broken:
-            storage, side = self._guarded[broken[0] // 2], ("before", "after")[broken[0] % 2]
-            return Damage("guard", f"wrote outside its memory: {side} {storage_name(storage)}")
-        for storage, slot, value in zip(
-            (s for s in self._plan["storages"] if s["role"] in GIVEN_ROLES),
-            self.layout.after,
-            given,
-            strict=True,
-        ):
-            flat = torch.frombuffer(arena.view(slot), dtype=value.dtype, count=slot.size // value.itemsize)
-            found = flat.as_strided(value.shape, value.stride())
-            if not torch.equal(_raw(found), _raw(value)):
-                return Damage("input_changed", f"changed {storage_name(storage)}, which is read-only")
+        """Guard zones and given values after a run, compared byte for byte."""
+        if "guards" not in self._off:
+            for storage, slot in zip(self._held, self.layout.slots, strict=True):
+                for side, zone in zip(("before", "after"), self._zones(slot), strict=True):
+                    if bool((zone != GUARD_PATTERN).any()):
+                        return Damage("guard", f"wrote outside its memory: {side} {storage_name(storage)}")
+        if "inputs_compared" in self._off:
+            return None
+        values = iter(given)
+        for storage, slot in zip(self._held, self.layout.slots, strict=True):
+            if storage["role"] in GIVEN_ROLES:
+                value = next(values)
+                if not torch.equal(_raw(self._like(slot, value)), _raw(value)):
+                    return Damage("input_changed", f"changed {storage_name(storage)}, which is read-only")
         return None
+
+    def _bytes(self, slot: Slot) -> Tensor:
+        if slot.size == 0:
+            return torch.empty(0, dtype=torch.uint8)
+        return torch.frombuffer(self.client.arena.view(slot), dtype=torch.uint8)
+
+    def _zones(self, slot: Slot) -> tuple[Tensor, Tensor]:
+        before = Slot(slot.offset - GUARD_BYTES, GUARD_BYTES)
+        return self._bytes(before), self._bytes(Slot(slot.offset + slot.size, GUARD_BYTES))
+
+    def _like(self, slot: Slot, value: Tensor) -> Tensor:
+        """What lies in a slot, with the type and layout of a given value."""
+        return typed(self.client.arena, slot, value)
 
 
 def storage_name(storage: dict[str, Any]) -> str:

@@ -47,5 +47,7 @@ Defence = Literal[
     "limits",  # memory, files, processes, processor
     "environment",  # scrubbed variables
     "deadline",  # group kill
+    # time, on a CPU device
+    "trusted_floor",  # the cost of an empty request is measured where no candidate code runs
 ]
 DEFENCES: frozenset[Defence] = frozenset(get_args(Defence))

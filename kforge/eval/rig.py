@@ -19,6 +19,7 @@ from kforge.eval import baseline
 from kforge.eval.arena import lay_out
 from kforge.eval.bench import BaselineRunner, Benchmark
 from kforge.eval.contender import Challenger, Contender, given_bytes
+from kforge.eval.defences import DEFENCES
 from kforge.eval.protocol import Protocol as EvaluationProtocol
 from kforge.eval.runner_client import RunnerClient
 from kforge.eval.workbench import Workbench
@@ -95,7 +96,8 @@ class SyclRig:
     def start(self, built: Built, spec: WorkloadSpec, precision: Precision) -> Contender:
         """Fork a runner."""
         plan = json.loads(built.plans[spec.name])
-        return Contender(self._warm, plan, built.module_path, self._tools.device, dict(self._tools.job))
+        job = {**self._tools.job, "off": sorted(DEFENCES - self._tools.protocol.defences)}
+        return Contender(self._warm, plan, built.module_path, self._tools.device, job)
 
     def ready(self, bench: Workbench) -> None:
         """Start eager PyTorch in a process of its own."""
@@ -105,16 +107,16 @@ class SyclRig:
             return
         if known is not None:
             known.client.close()
-        layout = lay_out(given_bytes(bench.draw("own").given(bench.state_names)), [], 0)
+        layout = lay_out(given_bytes(bench.draw("own").given(bench.state_names)))
         job = {
             **self._tools.job,
             "workload": name,
             "state_names": bench.state_names,
-            "given": [[s.offset, s.size] for s in layout.given],
+            "given": [[s.offset, s.size] for s in layout.slots],
         }
         client = RunnerClient(self._spawn, baseline.run, job, layout.size)
         client.wait_loaded(self._tools.protocol.load_limit_s)
-        self._baselines[name] = BaselineRunner(client, layout.given)
+        self._baselines[name] = BaselineRunner(client, layout.slots)
 
     def benchmark(
         self, bench: Workbench, contender: Challenger, precision: Precision, checked: tuple[float, bool]
@@ -126,6 +128,7 @@ class SyclRig:
         timed = Benchmark(
             bench, contender, eager,
             on_cpu=tools.device.is_cpu, clock=tools.clock, protocol=tools.protocol, secret=tools.secret,
+            flush_bytes=int(tools.job["flush_bytes"]),
         )  # fmt: skip
         return timed.run(precision, checked)
 

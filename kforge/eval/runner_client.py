@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -97,6 +98,8 @@ class RunnerClient:
         process_class: Any = context.Process  # type: ignore[attr-defined]
         self._process = process_class(target=target, args=(child,), daemon=True)
         self._process.start()
+        # A process that stands still ends by no other signal, and the interpreter waits for it when it ends.
+        self._last_resort = weakref.finalize(self, _end, self._process.pid)
         child.close()
         try:
             self._connection.send_bytes(json.dumps({**job, "arena_bytes": self.arena.size}).encode())
@@ -138,15 +141,19 @@ class RunnerClient:
 
     def go(self, clock: Clock, limit_s: float) -> Sample:
         """Run once."""
-        return self._timed(GO, clock, limit_s)
+        return self.timed(GO, clock, limit_s)
 
     def noop(self, clock: Clock, limit_s: float) -> Sample:
         """An empty request: the floor under every sample."""
-        return self._timed(NOOP, clock, limit_s)
+        return self.timed(NOOP, clock, limit_s)
 
-    def _timed(self, request: bytes, clock: Clock, limit_s: float) -> Sample:
+    def timed(
+        self, request: bytes, clock: Clock, limit_s: float, begin: Callable[[], None] = lambda: None
+    ) -> Sample:
+        """One request from its sending to its reply; ``begin`` is called in between, on the clock."""
         started = clock.monotonic()
         self._send(request)
+        begin()
         reply = self._receive(limit_s)
         wall_us = (clock.monotonic() - started) * 1e6
         word, _, figure = reply.partition(b" ")
@@ -213,13 +220,14 @@ class RunnerClient:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Keep the runner from using a processor: what it left running would slow whatever is timed now."""
-        self._signal(signal.SIGSTOP)
+        self.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._signal(signal.SIGCONT)
+            self.send_signal(signal.SIGCONT)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, if it is still there."""
         if self._process.is_alive():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, number)
@@ -240,6 +248,12 @@ class RunnerClient:
         if self._closed:
             return
         self._closed = True
+        self._last_resort.detach()
         self.kill()
         self._connection.close()
         self.arena.close()
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from kforge.eval import confinement
-from kforge.eval.arena import GUARD_BYTES, GUARD_PATTERN, Arena, Slot
+from kforge.eval.arena import GUARD_BYTES, Arena, Slot
 from kforge.eval.library_ops import LIBRARY_OPS
 from kforge.eval.runner_main import LaunchRefused, Run, serve
 from kforge.eval.sycl_runtime import import_dpctl, load_shim, take_text, wheel_prefix
@@ -76,12 +76,12 @@ class SyclSession:
         self._arena = arena
         self._plan: dict[str, Any] = job["plan"]["plan"]
         self._by_id = {tensor["id"]: tensor for tensor in self._plan["tensors"]}
-        self._layout = job["layout"]
+        self._places = {int(name): Slot(*place) for name, place in job["places"].items()}
+        self._in_place = bool(job["in_place"])
         self._queue = dpctl.SyclQueue(job["selector"], property=["in_order", "enable_profiling"])
         self._shim = load_shim(Path(job["shim"]))
         torch.set_num_threads(int(job["threads"]))
         torch.set_grad_enabled(False)
-        self._flush = np.zeros(int(job["flush_bytes"]), dtype=np.uint8)
         self._memory: dict[int, Bytes] = {}
         self._pointers: dict[int, int] = {}
         self._tensors: dict[int, torch.Tensor] = {}
@@ -94,18 +94,30 @@ class SyclSession:
         for storage in self._plan["storages"]:
             if storage["role"] == "op":
                 continue  # torch allocates an operator's output when it runs
-            size = int(storage["bytes"])
-            try:
-                usm = dpctl.memory.MemoryUSMShared(
-                    size + 2 * GUARD_BYTES, alignment=GUARD_BYTES, queue=self._queue
-                )
-            except (MemoryError, dpctl.memory.USMAllocationError) as error:
-                raise LaunchRefused(f"no memory for a buffer of {size} bytes: {error}") from error
-            self._memory[storage["id"]] = np.ndarray(size + 2 * GUARD_BYTES, np.uint8, buffer=usm)
-            self._pointers[storage["id"]] = int(usm._pointer) + GUARD_BYTES
+            if self._in_place:
+                memory = self._whole(storage["id"])
+                pointer = int(memory.ctypes.data)
+            else:
+                memory, pointer = self._on_device(dpctl, int(storage["bytes"]))
+            self._memory[storage["id"]] = memory
+            self._pointers[storage["id"]] = pointer + GUARD_BYTES
         for tensor in self._plan["tensors"]:
             if tensor["storage"] in self._memory:
                 self._tensors[tensor["id"]] = self._torch_view(self._body(tensor["storage"]), tensor)
+
+    def _on_device(self, dpctl: Any, size: int) -> tuple[Bytes, int]:  # noqa: ANN401
+        whole = size + 2 * GUARD_BYTES
+        try:
+            usm = dpctl.memory.MemoryUSMShared(whole, alignment=GUARD_BYTES, queue=self._queue)
+        except (MemoryError, dpctl.memory.USMAllocationError) as error:
+            raise LaunchRefused(f"no memory for a buffer of {size} bytes: {error}") from error
+        return np.ndarray(whole, np.uint8, buffer=usm), int(usm._pointer)
+
+    def _whole(self, storage: int) -> Bytes:
+        """A buffer's place in the arena, with its guard zones."""
+        place = self._places[storage]
+        slot = Slot(place.offset - GUARD_BYTES, place.size + 2 * GUARD_BYTES)
+        return np.frombuffer(self._arena.view(slot), dtype=np.uint8)
 
     def _body(self, storage: int) -> Bytes:
         return self._memory[storage][GUARD_BYTES:-GUARD_BYTES]
@@ -193,29 +205,15 @@ class SyclSession:
 
     # ------------------------------------------------------------------------------------- session
 
-    def prepare(self, poison: int) -> None:
-        """Copy the given values in, poison every other buffer, restore guards, disturb the caches."""
-        given = iter(self._layout["given"])
-        for storage in self._plan["storages"]:
-            if storage["role"] == "op":
-                continue
-            memory = self._memory[storage["id"]]
-            memory[:GUARD_BYTES] = GUARD_PATTERN
-            memory[-GUARD_BYTES:] = GUARD_PATTERN
-            body = self._body(storage["id"])
-            if storage["role"] in ("input", "param", "buffer"):
-                body[:] = self._slot(next(given))[: body.nbytes]
-            else:
-                body[:] = poison
-        self._flush += 1  # reads and writes more than the last-level cache holds
-
     def handle(self, request: dict[str, Any]) -> None:
-        """``prepare`` before a run, ``export`` after it."""
+        """``prepare`` before a run, ``export`` after it: where the buffers are not the arena's own."""
         match request["do"]:
             case "prepare":
-                self.prepare(int(request["poison"]))
+                for storage, memory in self._memory.items():
+                    memory[:] = self._whole(storage)
             case "export":
-                self.export()
+                for storage, memory in self._memory.items():
+                    self._whole(storage)[:] = memory
             case other:
                 raise LaunchRefused(f"unknown request {other!r}")
 
@@ -227,6 +225,7 @@ class SyclSession:
         for step in self._steps:
             step()
         self._wait()
+        self._return_operator_outputs()
         return Run(sum(step.device_us() for step in self._steps if isinstance(step, _Launch)))
 
     def noop(self) -> Run:
@@ -234,32 +233,13 @@ class SyclSession:
         self._wait()
         return Run(0.0)
 
-    def export(self) -> None:
-        """Copy outputs, given values as found now, and all guard zones to the arena."""
-        for tensor_id, slot in zip(self._plan["outputs"], self._layout["outputs"], strict=True):
-            tensor = self._by_id[tensor_id]
-            target = self._slot(slot)
-            if tensor["storage"] in self._memory:
-                target[:] = self._body(tensor["storage"])[: target.nbytes]
-            else:
-                pointer = self._pointers[tensor["storage"]]
+    def _return_operator_outputs(self) -> None:
+        """Copy outputs that an operator allocated, and kernels then worked on, to their place."""
+        for storage in {self._by_id[output]["storage"] for output in self._plan["outputs"]}:
+            if storage not in self._memory:
+                target = self._whole(storage)[GUARD_BYTES:-GUARD_BYTES]
+                pointer = self._pointers[storage]
                 target[:] = np.ctypeslib.as_array((ctypes.c_uint8 * target.nbytes).from_address(pointer))
-        after = iter(self._layout["after"])
-        guards = self._slot(self._layout["guards"])
-        position = 0
-        for storage in self._plan["storages"]:
-            if storage["role"] == "op":
-                continue
-            memory = self._memory[storage["id"]]
-            for zone in (memory[:GUARD_BYTES], memory[-GUARD_BYTES:]):
-                guards[position : position + GUARD_BYTES] = zone
-                position += GUARD_BYTES
-            if storage["role"] in ("input", "param", "buffer"):
-                body = self._body(storage["id"])
-                self._slot(next(after))[: body.nbytes] = body
-
-    def _slot(self, slot: list[int]) -> Bytes:
-        return np.frombuffer(self._arena.view(Slot(*slot)), dtype=np.uint8)
 
 
 class _Launch:

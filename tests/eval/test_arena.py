@@ -38,15 +38,14 @@ def test_what_one_side_writes_the_other_reads(arena: Arena) -> None:
     other.close()
 
 
-def test_slots_do_not_overlap_and_fit() -> None:
-    layout = lay_out([5, 0, 4097], [1], 4)
-    slots = [*layout.given, *layout.outputs, *layout.after, layout.guards]
+@pytest.mark.parametrize("guard_bytes", [0, GUARD_BYTES])
+def test_slots_and_their_guard_zones_do_not_overlap_and_fit(guard_bytes: int) -> None:
+    layout = lay_out([5, 0, 4097, 1], guard_bytes)
     ends = 0
-    for slot in slots:
+    for slot in layout.slots:
         assert slot.offset % ALIGN_BYTES == 0
-        assert slot.offset >= ends
-        ends = slot.offset + slot.size
-    assert layout.guards.size == 2 * GUARD_BYTES * 4
+        assert slot.offset - guard_bytes >= ends
+        ends = slot.offset + slot.size + guard_bytes
     assert layout.size >= ends
 
 

@@ -14,6 +14,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from kforge.data.tasks.registry import resolve
 from kforge.eval.candidate import parse_candidate
 from kforge.eval.contender import Contender
 from kforge.eval.pipeline import build_candidate
+from kforge.eval.protocol import DEFAULT_PROTOCOL
 from kforge.eval.runner_client import RunnerFailed
 from kforge.eval.sycl_runtime import ensure_shim
 from kforge.eval.workbench import Draw, Workbench
@@ -98,8 +100,7 @@ def given(bench: Workbench, made: Contender) -> tuple[Draw, dict[str, bytes]]:
     draw = bench.draw("own")
     truth = bench.truth(draw, "ieee")
     assert truth is not None
-    made.give(draw.given(bench.state_names))
-    made.client.prepare(0x7F, 60.0)
+    made.offer(draw.given(bench.state_names), 0x7F, DEFAULT_PROTOCOL)
     inputs = draw.given(bench.state_names)
     return draw, {
         "input": needle(inputs[0]),
@@ -128,7 +129,7 @@ def test_a_runner_with_a_spinning_kernel_holds_inputs_and_no_reference(
 
         def spin() -> None:
             try:
-                made.client.go(SystemClock(), 60.0)
+                made.go(SystemClock(), replace(DEFAULT_PROTOCOL, run_limit_s=60.0))
             except RunnerFailed as error:  # it is killed below
                 ended.append(error)
 
@@ -156,8 +157,7 @@ def test_no_reference_of_an_earlier_run_is_there_either(
     made = contender("correct", loaded[1], device, cache)
     try:
         _, first = given(bench, made)
-        made.client.go(SystemClock(), 30.0)
-        made.client.export(30.0)
+        made.go(SystemClock(), DEFAULT_PROTOCOL)
         own = {"own output": needle(made.snapshot()[0])}
         assert holds(made.client.pid, own) == {"own output"}  # the scan does see outputs
         _, second = given(bench, made)
