@@ -1,7 +1,7 @@
 """Evidence of the last GPU run: ``docs/gpu-evidence.json``, test by test.
 
-``python -m benchmarks.gpu_evidence [PATH ...]`` runs ``pytest -m gpu`` on a machine with a card and records
-what passed, when, on what, and the hashes of the code that was run. Parts that ran the same code on the same
+``python -m benchmarks.gpu_evidence [PATH ...]`` runs ``pytest -m "gpu and not slow"`` on a machine with a
+card and records what passed, when, on what, and the hashes of the code that was run. Parts that ran the same code on the same
 kind of card add up; the record is green when every GPU test there is has passed. ``--check`` needs no card:
 it says whether the code is still the one that was run.
 """
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "docs" / "gpu-evidence.json"
 FOLDERS = ("kforge/eval", "kforge/workers")
 NEXT = "run python -m benchmarks.gpu_evidence on a machine with an NVIDIA GPU"
-COMMAND = ("-m", "pytest", "-m", "gpu")
+COMMAND = ("-m", "pytest", "-m", "gpu and not slow")
 # The older family of reports is the one that takes what tests record about themselves.
 REPORT = ("-o", "junit_family=xunit1")
 

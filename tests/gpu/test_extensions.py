@@ -25,6 +25,12 @@ from kforge.types import DeviceInfo
 
 ROOT = Path(kforge.__file__).parents[1]
 CANDIDATES = sorted((ROOT / "benchmarks" / "extensions").glob("*.py"))
+# A minute of compilers and processes for these; all of them take five.
+QUICK = ("relu_float4", "bias_gelu_dispatch", "layernorm_two_kernels", "cublas_gemm", "built_in_init")
+SOME_FIRST = [
+    pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else [pytest.mark.slow])
+    for path in CANDIDATES
+]
 # Too much of the library for the slim headers, by intent.
 NEED_FULL = ("autograd_function",)
 # Built when the model is made: the first run asks for it.
@@ -82,7 +88,7 @@ def shown(extension: BuiltExtension) -> None:
     sys.stdout.write(f"\n{extension.name}: {extension.headers}, {extension.build_s:.1f} s\n")
 
 
-@pytest.mark.parametrize("path", CANDIDATES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SOME_FIRST)
 def test_a_published_style_candidate_builds_and_computes(
     path: Path, device: DeviceInfo, cache: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +106,7 @@ def test_a_published_style_candidate_builds_and_computes(
         assert extension.headers == ("full" if path.stem in NEED_FULL else "slim")
 
 
+@pytest.mark.slow
 def test_slim_and_full_headers_give_the_same_results(device: DeviceInfo, cache: Path, tmp_path: Path) -> None:
     """A mention of ``requires_grad`` in a comment is enough for kforge to take the full headers."""
     path = next(path for path in CANDIDATES if path.stem == "relu_float4")
