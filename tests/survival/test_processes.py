@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from kforge.eval.scratch import Scratch
 from kforge.types import CheckFailed, InfraFailed, Outcome, Passed, TimedOut, Unstable
 from kforge.workers.measuring import _orphans
 from tests.survival.scene import Scene, When, Who
@@ -78,3 +83,22 @@ def test_nothing_is_left_of_a_pool(tmp_path: Path, cache: Path) -> None:
     assert _orphans(scratch.path) == []
     assert not Path(scratch.path).exists()
     assert scratch.path.startswith(tempfile.gettempdir())
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_killed_driver(tmp_path: Path) -> None:
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "tests.survival.driver", str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with driver:
+        assert driver.stdout is not None
+        scratch = driver.stdout.readline().strip()
+        assert len(_orphans(scratch)) >= 3, "verifier, fork server, baseline"
+        driver.send_signal(KILL)
+    deadline = time.monotonic() + 30.0
+    while _orphans(scratch) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _orphans(scratch) == []
+    os.utime(scratch, (0, 0))  # not young any more
+    Scratch("kforge-measure-").remove()
+    assert not Path(scratch).exists()
