@@ -86,6 +86,15 @@ class LoadedWorkload:
         }
         return (model if _is_cpu(device) else model.to(device)), named
 
+    def init_inputs(self, seed: int) -> list[object]:
+        """The constructor's arguments in order, as ``construct`` passes them on the CPU.
+
+        Raises:
+            TaskError: ``get_init_inputs`` raised, or returned no list.
+        """
+        with own_randomness("cpu"):
+            return self._init_inputs(self._namespace(seed, self.overrides), seed)
+
     def inputs(self, seed: int, device: Device = "cpu") -> list[Value]:
         """The arguments of ``forward`` for one seed, drawn on a device: tensors and plain scalars.
 

@@ -1,0 +1,231 @@
+"""The bench stage of the open track: the verifier's wall time per call, over bursts of one-call requests.
+
+Candidate, eager and the empty module answer the very same requests, a secret number of them in every burst.
+Every call has new values at a secret place, its outputs are looked at, and some calls are verified in full,
+chosen after they ran. A burst's time is the sum of its calls' windows: between them the candidate stands
+still, so there is no constant part that a difference of two bursts would have to take away.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from kforge.clock import Clock
+from kforge.eval.interference import BusyOthers
+from kforge.eval.open.contender import OpenContender
+from kforge.eval.protocol import POISONS, Protocol
+from kforge.eval.rejection import Stage, Stop
+from kforge.eval.runner_client import Sample
+from kforge.eval.samples import BOOTSTRAP_DRAWS, FLOOR_SHARE, SAME_BAND, summarise
+from kforge.eval.workbench import Draw, Workbench
+from kforge.types import Precision, Samples, Unstable, Verdict, WorkloadResult
+
+# Below this share of the floor a call's own time is not resolved.
+RESOLVED = 0.1
+SHORTEST_BURST, LONGEST_BURST = 1, 5
+
+
+@dataclass(slots=True)
+class _Bursts:
+    """Wall microseconds per call, one of each per burst; and what the candidate claims, per call."""
+
+    candidate_us: list[float] = field(default_factory=list)
+    baseline_us: list[float] = field(default_factory=list)
+    floor_us: list[float] = field(default_factory=list)
+    claimed_us: list[float] = field(default_factory=list)
+
+
+class OpenBenchmark:
+    """Times one checked candidate on one workload.
+
+    Args:
+        trials: how many the check stage made.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        contender: OpenContender,
+        eager: OpenContender,
+        *,
+        clock: Clock,
+        protocol: Protocol,
+        secret: random.Random,
+        trials: int,
+        judged_by_cpu: bool,
+    ) -> None:
+        self._bench, self._contender, self._eager = bench, contender, eager
+        self._clock, self._protocol, self._secret = clock, protocol, secret
+        self._trials, self._by_cpu = trials, judged_by_cpu
+        self._stage = Stage(bench.spec.name, "bench", protocol)
+        self._bursts = _Bursts()
+        self._kept: list[tuple[Draw, list[Tensor]]] = []
+        self._calls = 0
+        self._first: Draw | None = None
+
+    def run(self, precision: Precision, checked: tuple[float, bool]) -> WorkloadResult:
+        """Sample, then verify kept outputs once the candidate is gone; raises ``Stop``."""
+        others = BusyOthers((os.getpid(), self._contender.client.pid, self._eager.client.pid))
+        self._warm_up()
+        self._sample()
+        busy = others.share()
+        self._contender.client.close()
+        worst, kb = checked
+        for position, (draw, outputs) in enumerate(self._kept):
+            self._stage.trial = position
+            found = self._stage.require_correct(self._bench, outputs, draw, precision)
+            if found is not None:
+                worst, kb = max(worst, found[0]), kb and found[1]
+        return self._result(worst, kb, busy)
+
+    def _warm_up(self) -> None:
+        started, calls = self._clock.monotonic(), 0
+        limit_us = self._protocol.warm_up_us
+        while calls < self._protocol.warm_up_runs or (self._clock.monotonic() - started) * 1e6 < limit_us:
+            draw = self._draw()
+            self._trusted_call(draw)
+            self._candidate_call(draw)
+            calls += 1
+
+    def _draw(self) -> Draw:
+        draw = self._bench.draw("own")
+        self._first = self._first or draw
+        return draw if self._protocol.has("fresh_values") else self._first
+
+    def _sample(self) -> None:
+        deadline = self._clock.monotonic() + self._protocol.bench_budget_s
+        while not self._enough(deadline):
+            n = self._secret.randint(SHORTEST_BURST, LONGEST_BURST)
+            sides = (self._bursts.candidate_us, self._bursts.baseline_us, self._bursts.floor_us)
+            for side, total_us in zip(sides, self._burst(n), strict=True):
+                side.append(total_us / n)
+
+    def _burst(self, n: int) -> tuple[float, float, float]:
+        """Wall microseconds of n calls each of candidate, eager and the empty module, all on the same values."""
+        total = [0.0, 0.0, 0.0]
+        calls: list[tuple[int, Callable[[Draw], float]]] = [
+            (0, self._candidate_call),
+            (1, lambda draw: self._trusted_call(draw).wall_us),
+            (2, self._floor_call),
+        ]
+        for position in range(n):
+            draw = self._draw()
+            # The order alternates, so that nobody always runs on the caches another left.
+            for side, call in calls if position % 2 else reversed(calls):
+                total[side] += call(draw)
+        return total[0], total[1], total[2]
+
+    def _enough(self, deadline: float) -> bool:
+        n = len(self._bursts.candidate_us)
+        if n < self._protocol.min_samples:
+            return False
+        if n >= self._protocol.max_samples or self._clock.monotonic() > deadline:
+            return True
+        stats = summarise(self._bursts.candidate_us)
+        return (stats.ci_high_us - stats.ci_low_us) / 2 < self._protocol.ci_target * stats.median_us
+
+    def _trusted_call(self, draw: Draw) -> Sample:
+        self._eager.offer(draw.given([]), self._secret.choice(POISONS))
+        return self._eager.go(self._clock, self._protocol.baseline_limit_s)
+
+    def _floor_call(self, draw: Draw) -> float:
+        self._eager.offer(draw.given([]), self._secret.choice(POISONS))
+        return self._eager.noop(self._clock, self._protocol.baseline_limit_s).wall_us
+
+    def _candidate_call(self, draw: Draw) -> float:
+        """One call, and a look at what it left; its outputs stay until the next."""
+        given = draw.given([])
+        self._stage.trial = self._calls
+        with self._stage:
+            self._contender.offer(given, self._secret.choice(POISONS))
+            sample = self._contender.go(self._clock, self._protocol.run_limit_s)
+        self._stage.require_undamaged(self._contender, given)
+        if self._protocol.has("probes"):
+            self._stage.require_plausible(self._bench, self._contender.outputs(), draw)
+        self._bursts.claimed_us.append(sample.device_us)
+        self._keep(draw)
+        return sample.wall_us if self._protocol.has("verifier_clock") else sample.device_us
+
+    def _keep(self, draw: Draw) -> None:
+        """Reservoir sampling: whether a call is verified is decided only now that it has run."""
+        self._calls += 1
+        wanted = self._protocol.verified_samples
+        place = self._calls - 1 if self._calls <= wanted else self._secret.randrange(self._calls)
+        if place < wanted and self._protocol.has("timed_outputs"):
+            self._kept[place : place + 1] = [(draw, self._contender.snapshot())]
+
+    def _result(self, worst: float, kb: bool, busy: float | None) -> WorkloadResult:
+        bursts = self._bursts
+        floor = float(np.median(bursts.floor_us))
+        candidate = [max(t - floor, RESOLVED * floor) for t in bursts.candidate_us]
+        baseline = [max(t - floor, RESOLVED * floor) for t in bursts.baseline_us]
+        speedup, low, high = floored_ratio(bursts.baseline_us, bursts.candidate_us, bursts.floor_us)
+        stats, base = summarise(candidate), summarise(baseline)
+        # Where the floor is as large as the call, the verdict is ambiguous anyway.
+        too_wide = high - low > self._protocol.unstable_width * speedup
+        if too_wide and floor <= FLOOR_SHARE * stats.median_us:
+            reason = (
+                f"after {stats.n} bursts the speedup is only known to lie in {low:.2f}..{high:.2f}; "
+                "the machine is busy, or the candidate's time varies from call to call"
+            )
+            raise Stop(Unstable(reason, stats.noise))
+        claimed = sorted(bursts.claimed_us)
+        return WorkloadResult(
+            workload=self._bench.spec.name,
+            candidate=stats,
+            baseline=base,
+            floor_us=floor,
+            device_us=claimed[len(claimed) // 2],
+            speedup=speedup,
+            speedup_low=low,
+            speedup_high=high,
+            verdict=self._verdict(low, high, floor, stats, base, busy),
+            trials=self._trials,
+            timed_outputs_checked=len(self._kept),
+            max_error=worst,
+            kb_correct=kb,
+            busy_others=busy,
+        )
+
+    def _verdict(
+        self,
+        low: float,
+        high: float,
+        floor_us: float,
+        candidate: Samples,
+        baseline: Samples,
+        busy: float | None,
+    ) -> Verdict:
+        if self._by_cpu and busy is not None and busy > self._protocol.quiet_share:
+            return "AMBIGUOUS"
+        same = low > 1.0 - SAME_BAND and high < 1.0 + SAME_BAND
+        if same and floor_us <= FLOOR_SHARE * candidate.median_us:
+            return "SAME"
+        if floor_us > FLOOR_SHARE * abs(baseline.median_us - candidate.median_us):
+            return "AMBIGUOUS"
+        if low > 1.0:
+            return "FAST"
+        return "SLOW" if high < 1.0 else "AMBIGUOUS"
+
+
+def floored_ratio(
+    baseline_us: list[float], candidate_us: list[float], floor_us: list[float]
+) -> tuple[float, float, float]:
+    """(speedup, low, high) of medians less the floor's, with a 95 % bootstrap interval over bursts."""
+    rows = np.asarray([baseline_us, candidate_us, floor_us])
+
+    def ratio(medians: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        above = np.maximum(medians[:2] - medians[2], RESOLVED * medians[2])
+        return np.asarray(above[0] / above[1])
+
+    rng = np.random.default_rng(rows.shape[1])
+    picks = rng.integers(0, rows.shape[1], size=(BOOTSTRAP_DRAWS, rows.shape[1]))
+    point = float(ratio(np.median(rows, axis=1)))
+    low, high = (float(v) for v in np.percentile(ratio(np.median(rows[:, picks], axis=2)), (2.5, 97.5)))
+    return point, min(low, point), max(high, point)

@@ -1,0 +1,128 @@
+"""The disposable process of an open candidate. It holds the candidate's text, shapes and one seed; no secret.
+
+Forked from a process that has torch loaded and has never seen more. The layers go on first, then the verifier
+reads which of them hold, and only at its word the candidate's file runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import random
+import sys
+import time
+import types
+from collections.abc import Callable
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+
+from kforge.eval import confinement
+from kforge.eval.arena import Arena
+from kforge.eval.open import layers
+from kforge.eval.open.calls import Calls
+from kforge.eval.open.extension_install import ExtensionMissing, Installed, install
+from kforge.eval.precision_policy import apply_policy
+from kforge.eval.runner_main import LaunchRefused, Run, serve
+
+NAME = "kforge_candidate"
+
+
+def run(connection: Connection) -> None:
+    """Entry point of the candidate's process."""
+    os.setsid()
+    confinement.close_descriptors([connection.fileno()])
+    serve(connection, CandidateSession)
+
+
+class CandidateSession:
+    """One published answer, constructed once."""
+
+    def __init__(self, job: dict[str, Any], arena: Arena) -> None:
+        # Files that torch opens late must be known before they are closed off.
+        extensions: Installed = install(job["extensions"])
+        apply_policy(job["precision"])
+        border = layers.Border(
+            job["scratch"], job["readable"], job["writable"], job["variables"], frozenset(job["off"])
+        )
+        self._job = job
+        self._calls = Calls(job, arena)
+        self._extensions = extensions
+        taken = layers.enter(border)
+        torch.set_num_threads(int(job["threads"]))
+        torch.set_grad_enabled(False)
+        self._model: Callable[..., object] | None = None
+        self._calls.tell({"sandbox": taken})
+
+    def handle(self, request: dict[str, Any]) -> None:
+        """``construct``: run the file and make its model."""
+        if request["do"] != "construct":
+            raise LaunchRefused(f"unknown request {request['do']!r}")
+        self._model = self._attempt("constructing ModelNew", self._construct)
+
+    def _construct(self) -> Callable[..., object]:
+        job = self._job
+        path = os.path.join(job["scratch"], f"{NAME}.py")
+        with open(path, "w") as file:  # Triton and inspect read a function's source from its file
+            file.write(job["text"])
+        module = types.ModuleType(NAME)
+        module.__file__ = path
+        sys.modules[NAME] = module
+        seed_all(int(job["seed"]))
+        exec(compile(job["text"], path, "exec"), module.__dict__)
+        arguments = pickle.loads(base64.b64decode(job["init"]))
+        seed_all(int(job["seed"]))
+        model: Callable[..., object] = module.__dict__["ModelNew"](*arguments)
+        return model
+
+    def _attempt(self, what: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Run candidate code: the border at which whatever it raises becomes words."""
+        try:
+            result = work()
+        except ExtensionMissing:
+            result = None
+        except LaunchRefused:
+            raise
+        except MemoryError as error:
+            raise LaunchRefused(f"{what}: not enough memory: {error}") from error
+        except BaseException as error:
+            raise LaunchRefused(f"{what} raised {type(error).__name__}: {_first_lines(error)}") from error
+        if self._extensions.missing:
+            missing = [json.dumps(asdict(call)) for call in self._extensions.missing]
+            self._calls.tell({"missing": missing})
+            raise LaunchRefused(f"{what} asked for an extension that was not built")
+        return result
+
+    def go(self) -> Run:
+        """One forward call; its own microseconds are a diagnostic."""
+        started = time.perf_counter()
+        self._attempt("calling ModelNew.forward", self._forward)
+        return Run((time.perf_counter() - started) * 1e6)
+
+    def _forward(self) -> None:
+        assert self._model is not None
+        model = self._model
+        self._calls.forward(lambda values: model(*values))
+
+    def noop(self) -> Run:
+        """Nothing."""
+        return Run(0.0)
+
+
+def seed_all(seed: int) -> None:
+    """What the verifier does before it constructs the reference."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def _first_lines(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())[:1500]
+    except BaseException:  # noqa: BLE001 - the text of a candidate's own exception is candidate code too
+        return "(no text)"

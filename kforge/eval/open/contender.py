@@ -1,0 +1,216 @@
+"""An open candidate, or eager, as the verifier sees it: places, values, calls, what came out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from kforge.clock import Clock
+from kforge.data.tasks.loader import Value
+from kforge.eval.arena import Slot, lay_out
+from kforge.eval.contender import Damage, RunLimits, typed
+from kforge.eval.open import claims
+from kforge.eval.open.calls import CONTROL, HEAD_BYTES, TOLD, arguments_of, span_bytes
+from kforge.eval.open.tree import Tree
+from kforge.eval.protocol import Protocol
+from kforge.eval.runner_client import RunnerClient, RunnerHung, Sample
+from kforge.eval.runner_main import GO, NOOP
+from kforge.types import TensorSpec
+
+INPUT_SETS = 4
+OUTPUT_SETS = 2
+# Large inputs get fewer places; two are needed for an address to be new.
+PLACES_BYTES = 4 << 30
+Kind = Literal["candidate", "trusted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where values lie in the arena: sets of slots, one slot per tensor."""
+
+    inputs: tuple[tuple[Slot, ...], ...]
+    outputs: tuple[tuple[Slot, ...], ...]
+    size: int
+
+    @classmethod
+    def of(cls, values: Sequence[Value], outputs: Sequence[TensorSpec]) -> Places:
+        """Room for one workload's inputs and outputs."""
+        tensors = [v for v in values if isinstance(v, Tensor)]
+        wanted = [span_bytes(v.shape, v.stride(), v.itemsize) for v in tensors]
+        made = [span_bytes(o.shape, o.strides, getattr(torch, o.dtype).itemsize) for o in outputs]
+        sets = max(2, min(INPUT_SETS, PLACES_BYTES // max(1, sum(wanted))))
+        layout = lay_out([*wanted * sets, *made * OUTPUT_SETS])
+        slots = [Slot(s.offset + HEAD_BYTES, s.size) for s in layout.slots]
+        inputs = tuple(tuple(slots[len(wanted) * i : len(wanted) * (i + 1)]) for i in range(sets))
+        rest = slots[len(wanted) * sets :]
+        halves = tuple(tuple(rest[len(made) * i : len(made) * (i + 1)]) for i in range(OUTPUT_SETS))
+        return cls(inputs, halves, layout.size + HEAD_BYTES)
+
+    def told(self) -> dict[str, Any]:
+        """The same for the child's job."""
+        return {
+            "inputs": [[[s.offset, s.size] for s in places] for places in self.inputs],
+            "outputs": [[[s.offset, s.size] for s in places] for places in self.outputs],
+        }
+
+
+class OpenClient(RunnerClient):
+    """A runner whose processes form a tree below the one that was started."""
+
+    def wait_loaded(self, limit_s: float) -> None:
+        """Wait for it once."""
+        if self._loading:
+            super().wait_loaded(limit_s)
+
+    def kill(self) -> None:
+        """End all of them."""
+        if self._process.pid is not None and self._process.is_alive():
+            Tree(self.pid).end()
+        super().kill()
+
+
+class OpenContender:
+    """One process, one workload: a candidate's, or the trusted one of eager.
+
+    Args:
+        context: a forkserver with torch preloaded, or spawn.
+        target: what runs in the child.
+        job: what it is told beside shapes and places.
+        values: one set of arguments of ``forward``, for their layout.
+        outputs: as the reference makes them.
+        protocol: limits and defences.
+        secret: chooses places.
+        kind: a trusted one is told nothing new by its own clock, and starts no processes.
+    """
+
+    def __init__(
+        self,
+        context: multiprocessing.context.BaseContext,
+        target: Callable[[Connection], None],
+        job: dict[str, Any],
+        *,
+        values: Sequence[Value],
+        outputs: Sequence[TensorSpec],
+        protocol: Protocol,
+        secret: random.Random,
+        kind: Kind,
+    ) -> None:
+        self._places = Places.of(values, outputs)
+        full = {**job, **self._places.told(), "arguments": arguments_of(values)}
+        self.client = OpenClient(context, target, full, self._places.size)
+        self._outputs, self._protocol, self._secret, self._kind = outputs, protocol, secret, kind
+        self._tree: Tree | None = None
+        if protocol.has("untimed_steps"):
+            self._tree = Tree(self.client.pid, with_root=kind == "trusted")
+        self._processors = os.cpu_count() or 1
+        self._chosen = 0
+        self._target = 0
+
+    def load(self) -> dict[str, bool]:
+        """Wait until the layers are on; no candidate code has run then. Which layers hold."""
+        self.client.wait_loaded(self._protocol.load_limit_s)
+        return claims.layers(self._told())
+
+    def construct(self) -> None:
+        """Run the candidate's file and make its model; raises ``RunnerFailed``."""
+        self.client.ask({"do": "construct"}, self._protocol.load_limit_s)
+        self.halt()
+
+    def missing(self) -> tuple[str, ...]:
+        """Calls for extensions that it could not have, as JSON; a claim."""
+        return claims.missing(self._told())
+
+    def _told(self) -> bytes:
+        return bytes(self.client.arena.view(TOLD))
+
+    def halt(self) -> None:
+        """Have it stand still; raises ``RunnerHung``."""
+        if self._tree is not None and not self._tree.halt():
+            self.client.kill()
+            raise RunnerHung("a process of the candidate does not stop")
+
+    # ------------------------------------------------------------------------------------- calls
+
+    def run_once(self, given: Sequence[Tensor], poison: int, clock: Clock, limits: RunLimits) -> None:
+        """Write values, poison, call once."""
+        self.offer(given, poison)
+        self.go(clock, limits.run_limit_s)
+
+    def offer(self, given: Sequence[Tensor], poison: int) -> None:
+        """Write one call's inputs to a secretly chosen place, and poison where its outputs go.
+
+        Args:
+            given: inputs first; what follows them (the state) was constructed there and is not written.
+            poison: byte.
+        """
+        if self._protocol.has("new_addresses"):
+            self._chosen = self._secret.randrange(len(self._places.inputs))
+            self._target = self._secret.randrange(len(self._places.outputs))
+        slots = self._places.inputs[self._chosen]
+        for slot, value in zip(slots, given[: len(slots)], strict=True):
+            typed(self.client.arena, slot, value).copy_(value)
+        if self._protocol.has("poison"):
+            for slot in self._places.outputs[self._target]:
+                if slot.size:
+                    torch.frombuffer(self.client.arena.view(slot), dtype=torch.uint8).fill_(poison)
+        control = torch.frombuffer(self.client.arena.view(CONTROL), dtype=torch.int64)
+        control[0], control[1] = self._chosen, self._target
+
+    def go(self, clock: Clock, limit_s: float) -> Sample:
+        """One timed call."""
+        return self._timed(GO, clock, limit_s)
+
+    def noop(self, clock: Clock, limit_s: float) -> Sample:
+        """One timed call of the empty module (trusted process only)."""
+        return self._timed(NOOP, clock, limit_s)
+
+    def _timed(self, request: bytes, clock: Clock, limit_s: float) -> Sample:
+        tree = self._tree
+        if tree is None:
+            return self.client.timed(request, clock, limit_s)
+        sample = self.client.timed(request, clock, limit_s, tree.release)
+        replied_us = tree.processor_us()
+        self.halt()
+        if self._kind == "trusted":
+            return sample
+        # What it uses between its reply and its stop, as if spread evenly. A process that was born in the
+        # call counts whole: more than its share, never less.
+        after_us = max(0.0, tree.processor_us() - replied_us)
+        return replace(sample, wall_us=sample.wall_us + after_us / self._processors)
+
+    # ------------------------------------------------------------------------------------- results
+
+    def outputs(self) -> list[Tensor]:
+        """The last call's outputs where they lie, of the reference's layout."""
+        slots = self._places.outputs[self._target]
+        if self._protocol.has("exact_layout"):
+            placed = zip(slots, self._outputs, strict=True)
+            return [typed(self.client.arena, slot, claims.like(spec)) for slot, spec in placed]
+        return claims.forgiven_outputs(self._told(), self.client.arena, slots, self._outputs)
+
+    def snapshot(self) -> list[Tensor]:
+        """Copies of the outputs."""
+        return [output.clone() for output in self.outputs()]
+
+    def damage(self, given: Sequence[Tensor]) -> Damage | None:
+        """Outputs of another number or layout, or inputs that were written to."""
+        wrong = claims.layout_damage(self._told(), self._outputs, exact=self._protocol.has("exact_layout"))
+        if wrong is not None or not self._protocol.has("inputs_compared"):
+            return wrong
+        slots = self._places.inputs[self._chosen]
+        for position, (slot, value) in enumerate(zip(slots, given[: len(slots)], strict=True)):
+            if not torch.equal(_raw(typed(self.client.arena, slot, value)), _raw(value)):
+                return Damage("input_changed", f"forward changed its input {position}, which is read-only")
+        return None
+
+
+def _raw(values: Tensor) -> Tensor:
+    return values.contiguous().reshape(-1).view(torch.uint8)

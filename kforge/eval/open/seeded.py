@@ -1,0 +1,27 @@
+"""The bench of an open candidate: its weights are those that it constructs itself under a known seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from kforge.eval.inputs import Distribution
+from kforge.eval.state import tensors_of
+from kforge.eval.workbench import Draw, Workbench
+
+
+class SeededBench(Workbench):
+    """Draws fresh inputs; the state is the reference's as constructed under the seed that the candidate got."""
+
+    _state: dict[str, Tensor] | None = None
+
+    def reseed(self, seed: int) -> None:
+        """Use the weights of another seed from here on."""
+        self._state = tensors_of(self.workload.model(seed, self._device))
+
+    def draw(self, distribution: Distribution) -> Draw:
+        """Fresh inputs from a fresh secret seed, and the seed's weights."""
+        drawn = super().draw(distribution)
+        assert self._state is not None, "reseed first"
+        return replace(drawn, state={name: value.detach().clone() for name, value in self._state.items()})
