@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from kforge.errors import UsageError
 from kforge.types import Language, Track
+
+SealedTrack = Literal["sealed", "pure"]
 
 
 def checked_language(language: str) -> Language:
@@ -19,16 +23,39 @@ def checked_language(language: str) -> Language:
     raise UsageError(f"--language {language!r} is unknown.", "use --language sycl or --language cuda")
 
 
-def checked_track(track: str) -> Track:
-    """The track, or a usage error naming those that exist.
+def checked_track(track: str) -> SealedTrack:
+    """A track whose candidates kforge itself writes: sealed or pure.
+
+    Raises:
+        UsageError: no such track in this version, or the open one.
+    """
+    match track:
+        case "sealed" | "pure":
+            return track
+        case "open":
+            raise UsageError(
+                "--track open is for files with a ModelNew that somebody published; a search writes sealed "
+                "candidates.",
+                "use --track sealed or --track pure; to measure such a file: "
+                "kforge eval FILE --task TASK --track open",
+            )
+        case _:
+            raise UsageError(
+                f"--track {track!r} is not a track of this version.", "use --track sealed or --track pure"
+            )
+
+
+def checked_eval_track(track: str) -> Track:
+    """A track that one candidate can be evaluated on.
 
     Raises:
         UsageError: no such track in this version.
     """
-    if track == "sealed":
-        return "sealed"
-    if track == "pure":
-        return "pure"
-    raise UsageError(
-        f"--track {track!r} is not a track of this version.", "use --track sealed or --track pure"
-    )
+    match track:
+        case "sealed" | "pure" | "open":
+            return track
+        case _:
+            raise UsageError(
+                f"--track {track!r} is not a track of this version.",
+                "use --track sealed, --track pure or --track open",
+            )

@@ -10,7 +10,7 @@ from kforge.errors import MissingPrerequisite, UsageError
 from kforge.search.context import Given
 from kforge.types import Language, ParseFailed
 
-MAX_READ_BYTES = 2 << 20
+MAX_READ_BYTES = 5 << 20  # the open track takes 4 MiB
 MAX_GIVEN = 64
 
 

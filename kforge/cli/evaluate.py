@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kforge.cli.options import DeviceOption, JsonOption, SizeOption, TaskOption, TrackOption
+from kforge.cli.options import (
+    DeviceOption,
+    EvalTrackOption,
+    JsonOption,
+    RequireSandboxOption,
+    SanitizeOption,
+    SizeOption,
+    TaskOption,
+)
 from kforge.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -16,11 +24,19 @@ if TYPE_CHECKING:
 
 
 def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sealed candidate (docs/candidate.md).")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A sealed candidate (docs/candidate.md), or with --track open a file with a ModelNew.",
+        ),
+    ],
     task: TaskOption,
     device: DeviceOption = "auto",
     size: SizeOption = "full",
-    track: TrackOption = "sealed",
+    track: EvalTrackOption = "sealed",
+    require_sandbox: RequireSandboxOption = False,
+    sanitize: SanitizeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build, check and time one candidate. Exit code 0: it passed, 1: it was rejected."""
@@ -31,13 +47,17 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
 
     text = read_candidate(file)
     try:
-        found = evaluate_text(text, task=task, size=size, device=device, track=track)
+        found = evaluate_text(
+            text, task=task, size=size, device=device, track=track,
+            require_sandbox=require_sandbox, sanitize=sanitize,
+        )  # fmt: skip
     except NoDevice as missing:
         found = build_only(missing, text, task, size, target=device, track=track, as_json=as_json)
     if as_json:
         print_json(document(found, task=task, size=size, track=track, text=text))
     else:
         print_evaluation(found.outcome, found.built, found.device)
+        print_around(found)
     raise typer.Exit(1 if found.passed is None else 0)
 
 
@@ -47,7 +67,7 @@ def build_only(
     """What can be said of a CUDA candidate without a card: how its build was rejected.
 
     Raises:
-        NoDevice: it was built, and the facts go with the error; or it is no CUDA candidate.
+        NoDevice: it was built, and the facts go with the error; or it is no sealed CUDA candidate.
     """
     from kforge.api.choices import checked_track
     from kforge.api.evaluation import Evaluation
@@ -93,12 +113,30 @@ def build_only(
             return Evaluation(rejected, source, None, None, seconds)
 
 
+def print_around(found: Evaluation) -> None:
+    """What surrounded the candidate: extensions built for it, its sandbox, what compute-sanitizer said."""
+    for extension in found.extensions:
+        where = "from the cache" if extension.cached else "built"
+        print(
+            f"extension {extension.name}: {where} with {extension.headers} headers, {extension.build_s:.1f} s"
+        )
+    if found.sandbox:
+        missing = [name for name, there in found.sandbox.items() if not there]
+        held = f"without {', '.join(missing)}" if missing else f"all {len(found.sandbox)} layers"
+        print(f"sandbox: {held}")
+    for said in found.sanitizer or ():
+        end = "clean" if said.clean else "findings"
+        print(f"compute-sanitizer {said.tool} on workload {said.workload}: {end}")
+        for line in said.findings:
+            print(f"  {line}")
+
+
 def document(found: Evaluation, *, task: str, size: str, track: str, text: str) -> dict[str, Any]:
     """The JSON of ``kforge eval``: every key of the contract, null where a value was not earned."""
     import hashlib
 
     from kforge.codec import to_dict
-    from kforge.types import CheckFailed
+    from kforge.types import CandidateSource, CheckFailed
 
     source, outcome, built, device = found.source, found.outcome, found.built, found.device
     passed = found.passed
@@ -106,11 +144,12 @@ def document(found: Evaluation, *, task: str, size: str, track: str, text: str) 
     max_error = passed.max_error if passed else failed.max_error if failed else None
     kb_correct = passed.kb_correct if passed else failed.kb_correct if failed else None
     precision = source.precision if source else None
+    language = source.language if isinstance(source, CandidateSource) else "python" if source else None
     return {
         "status": outcome.status,
         "task": task,
         "size": size,
-        "language": source.language if source else None,
+        "language": language,
         "track": track,
         "device": device.name if device else None,
         "candidate": source.hash if source else hashlib.sha256(text.encode()).hexdigest(),
@@ -131,6 +170,12 @@ def document(found: Evaluation, *, task: str, size: str, track: str, text: str) 
             "build": round(found.seconds.build, 3), "check": round(found.seconds.check, 3),
             "bench": round(found.seconds.bench, 3), "total": round(found.seconds.total, 3),
         },
+        "sandbox": None if found.sandbox is None else dict(found.sandbox),
+        "extensions": [
+            {"name": e.name, "headers": e.headers, "build_s": round(e.build_s, 3), "cached": e.cached}
+            for e in found.extensions
+        ],
+        "sanitizer": None if found.sanitizer is None else [to_dict(said) for said in found.sanitizer],
         "workloads": [to_dict(w) for w in passed.workloads] if passed else None,
         "reason": None if passed else getattr(outcome, "reason", None),
         "log": getattr(outcome, "log", None),

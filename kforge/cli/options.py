@@ -21,13 +21,35 @@ DeviceOption = Annotated[
         "--device",
         metavar="D",
         help="auto, cpu, gpu, or a selector that `kforge doctor` lists. "
-        "For eval also sm_80, sm_89 or sm_90a: CUDA is built for it and not run.",
+        "For eval also sm_80, sm_89 or sm_90a: sealed CUDA is built for it and not run.",
     ),
 ]
 TrackOption = Annotated[
     str,
     typer.Option(
         "--track", metavar="T", help="sealed (library operators allowed) or pure (own kernels only)."
+    ),
+]
+EvalTrackOption = Annotated[
+    str,
+    typer.Option(
+        "--track",
+        metavar="T",
+        help="sealed (library operators allowed), pure (own kernels only), or open (a published ModelNew "
+        "with whatever it brings, unchanged; docs/open-track.md).",
+    ),
+]
+RequireSandboxOption = Annotated[
+    bool,
+    typer.Option(
+        "--require-sandbox", help="Refuse to run the candidate where a layer of its sandbox is missing."
+    ),
+]
+SanitizeOption = Annotated[
+    bool,
+    typer.Option(
+        "--sanitize",
+        help="Run a sealed CUDA candidate that passed under NVIDIA's compute-sanitizer too (minutes).",
     ),
 ]
 StoreOption = Annotated[

@@ -41,6 +41,16 @@ class Sanitized:
     findings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class WorkloadFinding:
+    """What one tool said of one workload."""
+
+    workload: str
+    tool: Tool
+    clean: bool
+    findings: tuple[str, ...]
+
+
 def sanitizer() -> str:
     """Path of the tool.
 

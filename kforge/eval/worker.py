@@ -1,6 +1,7 @@
 """The measuring process, one per device: JSON lines in, JSON lines out; holds the task and its secrets.
 
-Started as ``python -m kforge.eval.worker``. Requests: {"do": "open", ...} once, then {"do": "measure", ...}.
+Started as ``python -m kforge.eval.worker``. Requests: {"do": "open", ..., "track": ...} once, then of the
+sealed tracks {"do": "measure", ...} and {"do": "sanitize", ...}, of the open one {"do": "measure_open", ...}.
 Answers: {"stage": ...} before each stage, which waits for {"do": "continue"}, then {"result": ...} or
 {"error": {"code", "message", "next", "exit"}}.
 """
@@ -16,7 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from kforge.clock import SystemClock, secret_seed
 from kforge.codec import from_json, to_dict
@@ -34,8 +35,13 @@ from kforge.types import (
     TaskDescription,
 )
 
+if TYPE_CHECKING:
+    from kforge.data.tasks.loader import LoadedTask
+
 PR_SET_DUMPABLE = 4
 FLUSH_FACTOR = 2
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +52,24 @@ class Opened:
     ceilings: Ceilings | None
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was opened: a task on a device, what its runners are told, and of which track."""
+
+    loaded: LoadedTask
+    description: TaskDescription
+    device: DeviceInfo
+    job: Mapping[str, Any]
+    is_open_track: bool
+
+
 class Worker:
     """The state behind the lines: one task, one device."""
 
     def __init__(self, requests: TextIO, answers: TextIO) -> None:
         self._requests, self._answers = requests, answers
         self._verifier: Any = None
-        self._device: DeviceInfo | None = None
+        self._of: Subject | None = None
 
     def answer(self, **message: object) -> None:
         """Write one line."""
@@ -69,6 +86,10 @@ class Worker:
                     self._open(request)
                 case "measure":
                     self._measure(request)
+                case "measure_open":
+                    self._measure_open(request)
+                case "sanitize":
+                    self._sanitize(request)
                 case other:
                     raise UsageError(
                         f"unknown request {other!r}", "use the driver of the same kforge version"
@@ -115,28 +136,70 @@ class Worker:
         return loaded, describe(loaded)
 
     def _open(self, request: dict[str, Any]) -> None:
+        from kforge.eval.open.worker_requests import open_verifier
         from kforge.eval.protocol import DEFAULT_PROTOCOL
         from kforge.eval.verifier import Verifier
 
         loaded, description = self._load(request)
         device = from_json(DeviceInfo, json.dumps(request["device"]))
-        self._device = device
+        is_open_track = request.get("track") == "open"
         with DeviceLock(lock_path(device)) as lock:
             lock.claim()
-            prepared, ceilings = PREPARATIONS[device.language](Path(request["cache_dir"]), device)
+            prepare = _prepare_host if device.backend == HOST else PREPARATIONS[device.language]
+            prepared, ceilings = prepare(Path(request["cache_dir"]), device)
             lock.share()  # it constructs the reference and draws values, on the device
-            task = {"task": request["task"], "size": request["size"], "user_dir": request["user_dir"]}
-            self._verifier = Verifier(
-                loaded, description, device,
-                job=prepared | task, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
+            job = prepared | {name: request[name] for name in ("task", "size", "user_dir")}
+            self._of = Subject(loaded, description, device, job, is_open_track)
+            self._verifier = (
+                open_verifier(loaded, description, device, job)
+                if is_open_track
+                else Verifier(
+                    loaded, description, device,
+                    job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
+                )
             )  # fmt: skip
         self.answer(result=to_dict(Opened(description, ceilings)))
 
+    def _opened(self, *, is_open_track: bool) -> Subject:
+        if self._of is None or self._of.is_open_track is not is_open_track:
+            raise UsageError("no task was opened for this track", "use the driver of the same kforge version")
+        return self._of
+
     def _measure(self, request: dict[str, Any]) -> None:
-        if self._verifier is None or self._device is None:
-            raise UsageError("measure before open", "use the driver of the same kforge version")
+        of = self._opened(is_open_track=False)
         built = from_json(Built, json.dumps(request["built"]))
         precision: Precision = request["precision"]
+        outcome, seconds = self._staged(
+            of.device, lambda on_stage: self._verifier.measure(built, precision, on_stage)
+        )
+        self.answer(result={"outcome": to_dict(outcome, Outcome), "seconds": to_dict(seconds)})
+
+    def _measure_open(self, request: dict[str, Any]) -> None:
+        from kforge.eval.open.worker_requests import measure_open
+
+        of = self._opened(is_open_track=True)
+        answer, seconds = self._staged(
+            of.device, lambda on_stage: measure_open(self._verifier, request, on_stage)
+        )
+        self.answer(result=answer | {"seconds": to_dict(seconds)})
+
+    def _sanitize(self, request: dict[str, Any]) -> None:
+        from kforge.eval.sanitize_workloads import sanitize_workloads
+
+        of = self._opened(is_open_track=False)
+        with DeviceLock(lock_path(of.device)) as lock:
+            lock.share()
+            found = sanitize_workloads(
+                of.loaded, of.description, of.device,
+                job=of.job, built=from_json(Built, json.dumps(request["built"])),
+                precision=request["precision"],
+            )  # fmt: skip
+        self.answer(result=[to_dict(finding) for finding in found])
+
+    def _staged(
+        self, device: DeviceInfo, work: Callable[[Callable[[str], None]], Result]
+    ) -> tuple[Result, StageSeconds]:
+        """Do the work under the device's lock, alone from the stage "bench" on."""
         clock = SystemClock()
         marks: dict[str, float] = {"start": clock.monotonic()}
 
@@ -150,17 +213,27 @@ class Worker:
                 lock.share()
             marks[stage] = clock.monotonic()
 
-        with DeviceLock(lock_path(self._device)) as lock:
-            outcome = self._verifier.measure(built, precision, on_stage)
+        with DeviceLock(lock_path(device)) as lock:
+            result = work(on_stage)
         end = clock.monotonic()
         bench_start = marks.get("bench", end)
-        seconds = StageSeconds(
+        return result, StageSeconds(
             check=bench_start - marks["start"], bench=end - bench_start, total=end - marks["start"]
         )
-        self.answer(result={"outcome": to_dict(outcome, Outcome), "seconds": to_dict(seconds)})
 
 
 Prepared = tuple[dict[str, Any], Ceilings | None]
+# ``DeviceInfo.backend`` of this machine's own processors, as torch uses them.
+HOST = "host"
+
+
+def _prepare_host(cache_dir: Path, device: DeviceInfo) -> Prepared:
+    """What the open track's processes are told where there is no card."""
+    return {
+        "threads": device.sm_count,
+        "device_index": None,
+        "flush_bytes": FLUSH_FACTOR * last_level_cache_bytes(),
+    }, None
 
 
 def _prepare_sycl(cache_dir: Path, device: DeviceInfo) -> Prepared:

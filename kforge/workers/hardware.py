@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
 
 from kforge.codec import from_json
 from kforge.errors import InfraError, MissingPrerequisite, NoDevice, UsageError
 from kforge.eval.sandbox import PACKAGE_ROOT, scrubbed_environment
+from kforge.eval.worker import HOST, last_level_cache_bytes
 from kforge.types import DeviceInfo, Language
 
 # Indexes of devices mean something only together with these.
@@ -29,6 +33,8 @@ except InfraError as error:
 except KforgeError as error:
     print(json.dumps({"missing": [error.message, error.next_step]}))
 """
+# There where the kernel has NVIDIA's driver.
+_NVIDIA_CONTROL = "/dev/nvidiactl"
 # Language to the function that lists its devices, best first.
 _LISTS: Mapping[Language, str] = {
     "sycl": "kforge.eval.sycl_runtime:list_devices",
@@ -103,3 +109,59 @@ def choose_device(language: Language, wanted: str) -> DeviceInfo:
             "use another --device" if devices else _WHERE_FROM[language],
         )
     return matching[0]
+
+
+def choose_open_device(wanted: str) -> DeviceInfo:
+    """Where an open candidate runs: a card if there is one, else this machine's processors.
+
+    Args:
+        wanted: ``auto``, ``cpu``, ``gpu``, or a card's selector such as ``cuda:1``.
+
+    Raises:
+        NoDevice: there is no card and one is wanted.
+        UsageError: ``wanted`` is none of these words.
+        MissingPrerequisite: there is a card, and the cuda extra to use it is missing.
+        InfraError: there is a card, and its driver does not answer.
+    """
+    if wanted in ("cpu", HOST):
+        return host_device()
+    if wanted == "auto":
+        try:
+            cards = detect_devices("cuda")
+        except MissingPrerequisite:
+            if os.path.exists(_NVIDIA_CONTROL):  # the processors would be another device than the one meant
+                raise
+            cards = ()
+        return cards[0] if cards else host_device()
+    if wanted == "gpu" or wanted.partition(":")[0] == "cuda":
+        try:
+            return choose_device("cuda", wanted)
+        except NoDevice as missing:
+            raise NoDevice(missing.message, "use --device cpu, or a machine with an NVIDIA GPU") from missing
+    raise UsageError(
+        f"--device {wanted!r} is no device of the open track.", "use --device auto, cpu, gpu or cuda:0"
+    )
+
+
+def host_device() -> DeviceInfo:
+    """This machine's processors, as torch itself uses them; needs no wheel of any language.
+
+    ``sm_count`` is the number of processors that this process may use. What only a GPU has is 0, or 1 for
+    what divides.
+    """
+    page_bytes, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    return DeviceInfo(
+        language="sycl", backend=HOST, name=_processor_name(), arch=platform.machine(),
+        driver=f"torch {version('torch')}", sm_count=len(os.sched_getaffinity(0)), max_work_group=1,
+        shared_per_sm=0, shared_optin=0, regs_per_sm=0, max_cluster=1, max_threads_per_sm=1, warp_size=1,
+        l2_bytes=last_level_cache_bytes(), memory_bytes=page_bytes * pages, is_cpu=True, selector="cpu",
+    )  # fmt: skip
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.machine()

@@ -13,6 +13,8 @@ from typing import Any
 from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, TaskError
 from kforge.eval.pipeline import build_candidate
+from kforge.eval.sanitize import LIMITS as SANITIZE_LIMITS
+from kforge.eval.sanitize import TOOLS, WorkloadFinding
 from kforge.eval.worker import Opened
 from kforge.search.pool import BuildReport, EvaluationRequest, MeasureReport
 from kforge.types import (
@@ -21,6 +23,7 @@ from kforge.types import (
     DeviceInfo,
     InfraFailed,
     Outcome,
+    Passed,
     StageSeconds,
     TaskDescription,
     Track,
@@ -79,7 +82,7 @@ class LocalPool:
         try:
             answer = await worker.ask(request, OPEN_LIMIT_S)
         except WorkerLost as error:
-            raise _lost_while_loading(task, error) from error
+            raise lost_while_loading(task, error) from error
         except BaseException:
             await worker.kill()
             raise
@@ -151,6 +154,23 @@ class LocalPool:
         outcome: Any = from_json(Outcome, json.dumps(answer["outcome"]))  # type: ignore[arg-type]
         return MeasureReport(outcome, from_json(StageSeconds, json.dumps(answer["seconds"])))
 
+    async def sanitize(self, source: CandidateSource, built: Built) -> tuple[WorkloadFinding, ...]:
+        """What compute-sanitizer says of a candidate that has just passed; CUDA only.
+
+        Raises:
+            KforgeError: the tool is missing or failed, or the measuring process was lost.
+        """
+        message = {"do": "sanitize", "built": to_dict(built), "precision": source.precision}
+        limit_s = OPEN_LIMIT_S + len(self.task.workloads) * len(TOOLS) * SANITIZE_LIMITS.wall_s
+        async with self._device_free:
+            try:
+                answer = await self._worker.ask(message, limit_s)
+            except WorkerLost as lost:
+                raise InfraError(
+                    f"The process that ran compute-sanitizer was lost: {lost}.", "leave --sanitize out"
+                ) from lost
+        return tuple(from_json(WorkloadFinding, json.dumps(row)) for row in answer)
+
     async def _reopen(self) -> None:
         await self._worker.kill()
         await self._worker.start()
@@ -172,11 +192,16 @@ class LocalPool:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """One candidate's end: outcome, and its build if it had one."""
+    """One candidate's end: outcome, and its build if it had one.
+
+    Attributes:
+        sanitizer: what compute-sanitizer said; None where it was not asked, or the candidate did not pass.
+    """
 
     outcome: Outcome
     built: Built | None
     seconds: StageSeconds = field(default_factory=StageSeconds)
+    sanitizer: tuple[WorkloadFinding, ...] | None = None
 
 
 async def evaluate_once(
@@ -188,8 +213,11 @@ async def evaluate_once(
     track: Track,
     cache_dir: Path,
     user_dir: Path | None,
+    sanitize: bool = False,
 ) -> Evaluated:
     """Build and measure one candidate with the first choice of its ``TUNE``.
+
+    With ``sanitize`` a CUDA candidate that passed runs under compute-sanitizer too.
 
     Raises:
         KforgeError: task, prerequisite or infrastructure failed.
@@ -201,16 +229,23 @@ async def evaluate_once(
         build = await pool.build(request)
         if not isinstance(build.result, Built):
             total = time.monotonic() - started
-            return Evaluated(_scored(build.result), None, StageSeconds(build=build.seconds, total=total))
+            return Evaluated(scored(build.result), None, StageSeconds(build=build.seconds, total=total))
         measured = await pool.measure(request, build.result)
+        asked = sanitize and isinstance(measured.outcome, Passed)
+        sanitizer = await pool.sanitize(source, build.result) if asked else None
     finally:
         await pool.close()
     stages = measured.seconds
     seconds = StageSeconds(build.seconds, stages.check, stages.bench, time.monotonic() - started)
-    return Evaluated(_scored(measured.outcome), build.result, seconds)
+    return Evaluated(scored(measured.outcome), build.result, seconds, sanitizer)
 
 
-def _scored(outcome: Outcome) -> Outcome:
+def scored(outcome: Outcome) -> Outcome:
+    """An outcome that says something of the candidate.
+
+    Raises:
+        InfraError: it does not: kforge itself failed.
+    """
     if isinstance(outcome, InfraFailed):
         raise InfraError(
             f"The evaluation could not be made: {outcome.reason}", "run `kforge doctor`, then try again"
@@ -237,14 +272,15 @@ def describe_task(task: str, size: str, user_dir: Path | None) -> TaskDescriptio
         try:
             return from_json(TaskDescription, json.dumps(await worker.ask(request, OPEN_LIMIT_S)))
         except WorkerLost as error:
-            raise _lost_while_loading(task, error) from error
+            raise lost_while_loading(task, error) from error
         finally:
             await worker.kill()
 
     return asyncio.run(ask())
 
 
-def _lost_while_loading(task: str, error: WorkerLost) -> TaskError:
+def lost_while_loading(task: str, error: WorkerLost) -> TaskError:
+    """A measuring process that did not survive a task's file."""
     return TaskError(
         f"The process that loaded task {task} was lost: {error}.",
         "does the file loop for ever, exit, or allocate more than this machine has?",

@@ -23,7 +23,7 @@ WRONG = {
     "no such file": (["tasks", "show", "./none.py"], "none.py"),
     "directory for a task": (["tasks", "show", "."], "directory"),
     "unknown size": (["tasks", "show", "kb/L2/17", "--size", "huge"], "full, small"),
-    "unknown track": (["eval", "mine.py", "--task", "./mine.py", "--track", "open"], "--track sealed"),
+    "unknown track": (["eval", "mine.py", "--task", "./mine.py", "--track", "closed"], "--track sealed"),
     "unknown language": (["evolve", "--task", "kb/L1/88", "--language", "rust"], "--language sycl"),
     "in order by exchange": (
         ["evolve", "--task", "kb/L1/19", "--size", "small", "--model", "exchange:mail", "--in-order"],
