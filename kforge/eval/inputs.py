@@ -15,8 +15,8 @@ from torch import Tensor
 from kforge.types import InputKind, Precision
 
 Distribution = Literal["own", "scaled", "heavy", "sparse", "cancelling", "wide"]
-# The own distribution twice, since most bugs show there, and each adversarial one once.
-TRIALS: tuple[Distribution, ...] = ("own", "scaled", "heavy", "sparse", "cancelling", "wide", "own")
+# Each once. Most bugs show on the own distribution: the timed outputs that are verified come from there too.
+TRIALS: tuple[Distribution, ...] = ("own", "scaled", "heavy", "sparse", "cancelling", "wide")
 OUTLIER_FRACTION = 1e-3
 OUTLIER_SCALE = 30.0
 # What a pair leaves when it cancels, relative to its size: lost by every type of 11 bits or fewer.
