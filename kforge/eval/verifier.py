@@ -133,7 +133,7 @@ class Verifier:
         for bench in self._benches:
             self._rig.ready(bench)
         on_stage("bench")
-        return _passed(
+        return summed_up(
             [
                 checked.told(
                     self._rig.benchmark(bench, contender, precision, (checked.max_error, checked.kb_correct))
@@ -147,7 +147,9 @@ class Verifier:
         self._rig.close()
 
 
-def _passed(results: Sequence[WorkloadResult]) -> Passed:
+def summed_up(results: Sequence[WorkloadResult]) -> Passed:
+    """One outcome of all workloads."""
+
     def geomean(values: Sequence[float]) -> float:
         return math.exp(sum(math.log(v) for v in values) / len(values))
 
