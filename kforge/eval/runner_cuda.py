@@ -38,6 +38,7 @@ Given = TypeVar("Given")
 def run(connection: Connection) -> None:
     """Entry point of the runner process."""
     os.setsid()
+    confinement.die_with_parent(os.getppid())
     confinement.close_descriptors([connection.fileno()])
     serve(connection, CudaSession)
 

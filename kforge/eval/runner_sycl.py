@@ -40,6 +40,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 def run(connection: Connection) -> None:
     """Entry point of the runner process."""
     os.setsid()
+    confinement.die_with_parent(os.getppid())
     confinement.close_descriptors([connection.fileno()])
     serve(connection, SyclSession)
 
