@@ -107,7 +107,7 @@ class OpenBenchmark:
                 side.append(total_us / n)
 
     def _burst(self, n: int) -> tuple[float, float, float]:
-        """Wall microseconds of n calls each of candidate, eager and the empty module, all on the same values."""
+        """Wall microseconds of n calls each of candidate, eager and the empty module, on the same values."""
         total = [0.0, 0.0, 0.0]
         calls: list[tuple[int, Callable[[Draw], float]]] = [
             (0, self._candidate_call),
@@ -175,6 +175,7 @@ class OpenBenchmark:
                 "the machine is busy, or the candidate's time varies from call to call"
             )
             raise Stop(Unstable(reason, stats.noise))
+        disturbed = self._by_cpu and busy is not None and busy > self._protocol.quiet_share
         claimed = sorted(bursts.claimed_us)
         return WorkloadResult(
             workload=self._bench.spec.name,
@@ -185,7 +186,7 @@ class OpenBenchmark:
             speedup=speedup,
             speedup_low=low,
             speedup_high=high,
-            verdict=self._verdict(low, high, floor, stats, base, busy),
+            verdict="AMBIGUOUS" if disturbed else self._verdict((low, high), floor, stats, base),
             trials=self._trials,
             timed_outputs_checked=len(self._kept),
             max_error=worst,
@@ -194,16 +195,9 @@ class OpenBenchmark:
         )
 
     def _verdict(
-        self,
-        low: float,
-        high: float,
-        floor_us: float,
-        candidate: Samples,
-        baseline: Samples,
-        busy: float | None,
+        self, interval: tuple[float, float], floor_us: float, candidate: Samples, baseline: Samples
     ) -> Verdict:
-        if self._by_cpu and busy is not None and busy > self._protocol.quiet_share:
-            return "AMBIGUOUS"
+        low, high = interval
         same = low > 1.0 - SAME_BAND and high < 1.0 + SAME_BAND
         if same and floor_us <= FLOOR_SHARE * candidate.median_us:
             return "SAME"

@@ -12,7 +12,7 @@ from kforge.eval.workbench import Draw, Workbench
 
 
 class SeededBench(Workbench):
-    """Draws fresh inputs; the state is the reference's as constructed under the seed that the candidate got."""
+    """Draws fresh inputs; the state is the reference's, constructed under the candidate's seed."""
 
     _state: dict[str, Tensor] | None = None
 

@@ -113,7 +113,10 @@ class OpenVerifier:
             MissingPrerequisite: a layer is missing and was required.
             InfraError: something of kforge itself failed.
         """
-        run = _Run(self, source, extensions, require_sandbox, tuple(readable), dict(variables or {}))
+        run = _Run(
+            self, source, extensions,
+            required=require_sandbox, readable=tuple(readable), variables=dict(variables or {}),
+        )  # fmt: skip
         try:
             outcome: Outcome = run.measured(on_stage)
         except Stop as stop:
@@ -142,6 +145,7 @@ class _Run:
         verifier: OpenVerifier,
         source: OpenSource,
         extensions: Mapping[str, str],
+        *,
         required: bool,
         readable: tuple[str, ...],
         variables: Mapping[str, str],
@@ -239,8 +243,8 @@ class _Run:
         lacking = [name for name, there in self.sandbox.items() if not there]
         if self._required and lacking:
             raise MissingPrerequisite(
-                f"--require-sandbox: this machine lacks {', '.join(lacking)}; nothing of the candidate was run.",
-                "see `kforge doctor`; as root or with user namespaces more layers are there, or leave the option out",
+                f"--require-sandbox: this machine lacks {', '.join(lacking)}; the candidate was not run.",
+                "run `kforge doctor`, or leave --require-sandbox out",
             )
         limit_s = self._of._protocol.load_limit_s
         rejected: Rejected
