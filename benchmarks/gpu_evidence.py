@@ -1,9 +1,9 @@
 """Evidence of the last GPU run: ``docs/gpu-evidence.json``, test by test.
 
 ``python -m benchmarks.gpu_evidence [PATH ...]`` runs ``pytest -m "gpu and not slow"`` on a machine with a
-card and records what passed, when, on what, and the hashes of the code that was run. Parts that ran the same code on the same
-kind of card add up; the record is green when every GPU test there is has passed. ``--check`` needs no card:
-it says whether the code is still the one that was run.
+card and records what passed, when, on what, and the hashes of the code that was run. Parts that ran the same
+code on the same kind of card add up; the record is green when every such test there is has passed.
+``--check`` needs no card: it says whether the code is still the one that was run.
 """
 
 from __future__ import annotations

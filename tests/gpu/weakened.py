@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,6 @@ from kforge.data.tasks.registry import resolve
 from kforge.eval.defences import DEFENCES, Defence
 from kforge.eval.pipeline import build_candidate
 from kforge.eval.protocol import DEFAULT_PROTOCOL, Protocol
-from kforge.eval.rig import Instruments
-from kforge.eval.rig_cuda import CudaRig
 from kforge.eval.verifier import Verifier
 from kforge.eval.workbench import Workbench
 from kforge.eval.worker import PREPARATIONS
@@ -60,24 +57,6 @@ class CudaReferee:
                 job=self._job, clock=SystemClock(), seeds=secret_seed, protocol=protocol,
             )  # fmt: skip
         return self._verifiers[protocol].measure(built, source.precision, lambda _stage: None)
-
-    def repeated_us(self, source: CandidateSource, protocol: Protocol) -> float:
-        """The least device time of several runs in a row on one set of values."""
-        built = self._build(source, protocol)
-        assert isinstance(built, Built), built
-        spec = self._description.workloads[0]
-        tools = Instruments(self._device, self._job, SystemClock(), protocol, random.Random(1))
-        rig = CudaRig(tools)
-        bench = Workbench(self._loaded.workloads[0], spec, secret_seed, rig.torch_device)
-        contender = rig.start(built, spec, source.precision)
-        try:
-            contender.client.wait_loaded(protocol.load_limit_s)
-            contender.prepare(bench.draw("own").given(bench.state_names), 0xFF)
-            times = [contender.client.go(tools.clock, protocol.run_limit_s).device_us for _ in range(12)]
-        finally:
-            contender.client.close()
-            rig.close()
-        return min(times[4:])
 
     def close(self) -> None:
         """End the baselines' processes."""

@@ -88,7 +88,9 @@ async def find_calls(text: str, *, python: str = sys.executable) -> Found | Buil
 
 async def _record(text: str, python: str) -> tuple[FoundCall, ...] | BuildFailed | InfraFailed:
     with TemporaryDirectory(prefix="kforge-record-") as scratch:
-        readable = (sys.prefix, sys.base_prefix, PACKAGE_ROOT, *_SYSTEM_PATHS)
+        # torch may lie outside this environment, named by a path file.
+        installed = [entry for entry in sys.path if Path(entry).is_dir()]
+        readable = (sys.prefix, sys.base_prefix, PACKAGE_ROOT, *installed, *_SYSTEM_PATHS)
         try:
             ended = await run_limited(
                 [python, "-I", "-B", _CHILD, PACKAGE_ROOT],
