@@ -28,6 +28,7 @@ from kforge.types import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kforge.open_types import OpenDevice
     from kforge.search.accounts import Account
     from kforge.search.summary import BestCandidate, Elite, RunSummary
 
@@ -99,7 +100,7 @@ def outcome_line(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def print_evaluation(outcome: Outcome, built: Built | None, device: DeviceInfo | None) -> None:
+def print_evaluation(outcome: Outcome, built: Built | None, device: OpenDevice | None) -> None:
     """The end of ``kforge eval`` for a person."""
     print(outcome_line(outcome))
     if device is not None:

@@ -27,7 +27,7 @@ from kforge.types import (
 if TYPE_CHECKING:
     from kforge.eval.open.extensions import BuiltExtension
     from kforge.eval.sanitize import WorkloadFinding
-    from kforge.open_types import OpenSource
+    from kforge.open_types import HostCpu, OpenSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Evaluation:
     outcome: Outcome
     source: CandidateSource | OpenSource | None
     built: Built | None
-    device: DeviceInfo | None
+    device: DeviceInfo | HostCpu | None
     seconds: StageSeconds = field(default_factory=StageSeconds)
     sandbox: Mapping[str, bool] | None = None
     extensions: tuple[BuiltExtension, ...] = ()

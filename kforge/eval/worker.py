@@ -24,6 +24,7 @@ from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, KforgeError, MissingPrerequisite, UsageError
 from kforge.eval import confinement
 from kforge.eval.device_lock import DeviceLock, lock_path
+from kforge.open_types import HostCpu, OpenDevice, OpenReport
 from kforge.types import (
     Built,
     Ceilings,
@@ -37,6 +38,8 @@ from kforge.types import (
 
 if TYPE_CHECKING:
     from kforge.data.tasks.loader import LoadedTask
+    from kforge.eval.open.verifier import OpenVerifier
+    from kforge.eval.verifier import Verifier
 
 PR_SET_DUMPABLE = 4
 FLUSH_FACTOR = 2
@@ -53,14 +56,30 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What was opened: a task on a device, what its runners are told, and of which track."""
+class Sealed:
+    """A task opened for sealed candidates.
+
+    Attributes:
+        job: what runners are told.
+    """
 
     loaded: LoadedTask
     description: TaskDescription
     device: DeviceInfo
     job: Mapping[str, Any]
-    is_open_track: bool
+    verifier: Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTrack:
+    """A task opened for published ``ModelNew`` files.
+
+    Attributes:
+        lock: the device's lock file; None for processors.
+    """
+
+    lock: str | None
+    verifier: OpenVerifier
 
 
 class Worker:
@@ -68,8 +87,7 @@ class Worker:
 
     def __init__(self, requests: TextIO, answers: TextIO) -> None:
         self._requests, self._answers = requests, answers
-        self._verifier: Any = None
-        self._of: Subject | None = None
+        self._subject: Sealed | OpenTrack | None = None
 
     def answer(self, **message: object) -> None:
         """Write one line."""
@@ -136,57 +154,54 @@ class Worker:
         return loaded, describe(loaded)
 
     def _open(self, request: dict[str, Any]) -> None:
-        from kforge.eval.open.worker_requests import open_verifier
-        from kforge.eval.protocol import DEFAULT_PROTOCOL
-        from kforge.eval.verifier import Verifier
-
         loaded, description = self._load(request)
-        device = from_json(DeviceInfo, json.dumps(request["device"]))
-        is_open_track = request.get("track") == "open"
+        words = {name: request[name] for name in ("task", "size", "user_dir")}
+        device: OpenDevice = from_json(OpenDevice, json.dumps(request["device"]))  # type: ignore[arg-type]
+        if isinstance(device, HostCpu):
+            self._subject = OpenTrack(None, _open_verifier(loaded, description, device, words))
+            self.answer(result=to_dict(Opened(description, None)))
+            return
         with DeviceLock(lock_path(device)) as lock:
             lock.claim()
-            prepare = _prepare_host if device.backend == HOST else PREPARATIONS[device.language]
-            prepared, ceilings = prepare(Path(request["cache_dir"]), device)
+            prepared, ceilings = PREPARATIONS[device.language](Path(request["cache_dir"]), device)
             lock.share()  # it constructs the reference and draws values, on the device
-            job = prepared | {name: request[name] for name in ("task", "size", "user_dir")}
-            self._of = Subject(loaded, description, device, job, is_open_track)
-            self._verifier = (
-                open_verifier(loaded, description, device, job)
-                if is_open_track
-                else Verifier(
-                    loaded, description, device,
-                    job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
-                )
-            )  # fmt: skip
+            job = prepared | words
+            if request.get("track") == "open":
+                verifier = _open_verifier(loaded, description, device, job)
+                self._subject = OpenTrack(lock_path(device), verifier)
+            else:
+                self._subject = _sealed(loaded, description, device, job)
         self.answer(result=to_dict(Opened(description, ceilings)))
 
-    def _opened(self, *, is_open_track: bool) -> Subject:
-        if self._of is None or self._of.is_open_track is not is_open_track:
-            raise UsageError("no task was opened for this track", "use the driver of the same kforge version")
-        return self._of
+    def _sealed(self) -> Sealed:
+        if isinstance(self._subject, Sealed):
+            return self._subject
+        raise UsageError("no task was opened for this track", "use the driver of the same kforge version")
 
     def _measure(self, request: dict[str, Any]) -> None:
-        of = self._opened(is_open_track=False)
+        of = self._sealed()
         built = from_json(Built, json.dumps(request["built"]))
         precision: Precision = request["precision"]
         outcome, seconds = self._staged(
-            of.device, lambda on_stage: self._verifier.measure(built, precision, on_stage)
+            lock_path(of.device), lambda on_stage: of.verifier.measure(built, precision, on_stage)
         )
         self.answer(result={"outcome": to_dict(outcome, Outcome), "seconds": to_dict(seconds)})
 
     def _measure_open(self, request: dict[str, Any]) -> None:
         from kforge.eval.open.worker_requests import measure_open
 
-        of = self._opened(is_open_track=True)
-        answer, seconds = self._staged(
-            of.device, lambda on_stage: measure_open(self._verifier, request, on_stage)
-        )
-        self.answer(result=answer | {"seconds": to_dict(seconds)})
+        of = self._subject
+        if not isinstance(of, OpenTrack):
+            raise UsageError("no task was opened for this track", "use the driver of the same kforge version")
+        verifier = of.verifier
+        found, seconds = self._staged(of.lock, lambda on_stage: measure_open(verifier, request, on_stage))
+        report = OpenReport(found.outcome, found.sandbox, found.missing, seconds)
+        self.answer(result=to_dict(report))
 
     def _sanitize(self, request: dict[str, Any]) -> None:
         from kforge.eval.sanitize_workloads import sanitize_workloads
 
-        of = self._opened(is_open_track=False)
+        of = self._sealed()
         with DeviceLock(lock_path(of.device)) as lock:
             lock.share()
             found = sanitize_workloads(
@@ -196,8 +211,13 @@ class Worker:
             )  # fmt: skip
         self.answer(result=[to_dict(finding) for finding in found])
 
+    def close(self) -> None:
+        """End what the verifier keeps running."""
+        if isinstance(self._subject, Sealed):
+            self._subject.verifier.close()
+
     def _staged(
-        self, device: DeviceInfo, work: Callable[[Callable[[str], None]], Result]
+        self, path: str | None, work: Callable[[Callable[[str], None]], Result]
     ) -> tuple[Result, StageSeconds]:
         """Do the work under the device's lock, alone from the stage "bench" on."""
         clock = SystemClock()
@@ -213,7 +233,7 @@ class Worker:
                 lock.share()
             marks[stage] = clock.monotonic()
 
-        with DeviceLock(lock_path(device)) as lock:
+        with DeviceLock(path) as lock:
             result = work(on_stage)
         end = clock.monotonic()
         bench_start = marks.get("bench", end)
@@ -223,17 +243,27 @@ class Worker:
 
 
 Prepared = tuple[dict[str, Any], Ceilings | None]
-# ``DeviceInfo.backend`` of this machine's own processors, as torch uses them.
-HOST = "host"
 
 
-def _prepare_host(cache_dir: Path, device: DeviceInfo) -> Prepared:
-    """What the open track's processes are told where there is no card."""
-    return {
-        "threads": device.sm_count,
-        "device_index": None,
-        "flush_bytes": FLUSH_FACTOR * last_level_cache_bytes(),
-    }, None
+def _sealed(
+    loaded: LoadedTask, description: TaskDescription, device: DeviceInfo, job: Mapping[str, Any]
+) -> Sealed:
+    from kforge.eval.protocol import DEFAULT_PROTOCOL
+    from kforge.eval.verifier import Verifier
+
+    verifier = Verifier(
+        loaded, description, device,
+        job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
+    )  # fmt: skip
+    return Sealed(loaded, description, device, job, verifier)
+
+
+def _open_verifier(
+    loaded: LoadedTask, description: TaskDescription, device: OpenDevice, job: Mapping[str, Any]
+) -> OpenVerifier:
+    from kforge.eval.open.worker_requests import open_verifier
+
+    return open_verifier(loaded, description, device, job)
 
 
 def _prepare_sycl(cache_dir: Path, device: DeviceInfo) -> Prepared:
@@ -307,8 +337,7 @@ def main() -> None:
         while line := sys.stdin.readline():
             worker.handle(json.loads(line))
     finally:
-        if worker._verifier is not None:
-            worker._verifier.close()
+        worker.close()
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 from kforge.codec import from_json
 from kforge.errors import InfraError, MissingPrerequisite, NoDevice, UsageError
 from kforge.eval.sandbox import PACKAGE_ROOT, scrubbed_environment
-from kforge.eval.worker import HOST, last_level_cache_bytes
+from kforge.open_types import HostCpu, OpenDevice
 from kforge.types import DeviceInfo, Language
 
 # Indexes of devices mean something only together with these.
@@ -111,7 +110,7 @@ def choose_device(language: Language, wanted: str) -> DeviceInfo:
     return matching[0]
 
 
-def choose_open_device(wanted: str) -> DeviceInfo:
+def choose_open_device(wanted: str) -> OpenDevice:
     """Where an open candidate runs: a card if there is one, else this machine's processors.
 
     Args:
@@ -123,7 +122,7 @@ def choose_open_device(wanted: str) -> DeviceInfo:
         MissingPrerequisite: there is a card, and the cuda extra to use it is missing.
         InfraError: there is a card, and its driver does not answer.
     """
-    if wanted in ("cpu", HOST):
+    if wanted == "cpu":
         return host_device()
     if wanted == "auto":
         try:
@@ -143,19 +142,9 @@ def choose_open_device(wanted: str) -> DeviceInfo:
     )
 
 
-def host_device() -> DeviceInfo:
-    """This machine's processors, as torch itself uses them; needs no wheel of any language.
-
-    ``sm_count`` is the number of processors that this process may use. What only a GPU has is 0, or 1 for
-    what divides.
-    """
-    page_bytes, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
-    return DeviceInfo(
-        language="sycl", backend=HOST, name=_processor_name(), arch=platform.machine(),
-        driver=f"torch {version('torch')}", sm_count=len(os.sched_getaffinity(0)), max_work_group=1,
-        shared_per_sm=0, shared_optin=0, regs_per_sm=0, max_cluster=1, max_threads_per_sm=1, warp_size=1,
-        l2_bytes=last_level_cache_bytes(), memory_bytes=page_bytes * pages, is_cpu=True, selector="cpu",
-    )  # fmt: skip
+def host_device() -> HostCpu:
+    """This machine's processors, as torch itself uses them; needs no wheel of any language."""
+    return HostCpu(_processor_name(), threads=len(os.sched_getaffinity(0)))
 
 
 def _processor_name() -> str:

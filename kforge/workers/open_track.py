@@ -7,14 +7,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError
-from kforge.eval.open.extensions import BuiltExtension, ExtensionCall, ExtensionsBuilt, build, read_call
-from kforge.eval.open.request import OpenMeasured
+from kforge.eval.open.extensions import (
+    TOTAL_S,
+    BuiltExtension,
+    ExtensionCall,
+    ExtensionsBuilt,
+    build,
+    read_call,
+)
 from kforge.eval.open.triton_access import refuse_without_triton
-from kforge.open_types import OpenSource
+from kforge.open_types import OpenDevice, OpenReport, OpenSource
 from kforge.types import BuildFailed, DeviceInfo, InfraFailed, Outcome, StageSeconds, TimedOut
 from kforge.workers.local import MEASURE_LIMIT_S, OPEN_LIMIT_S, lost_while_loading, scored
 from kforge.workers.measuring import MeasuringProcess, WorkerLost
@@ -45,7 +50,7 @@ class _Job:
     source: OpenSource
     task: str
     size: str
-    device: DeviceInfo
+    device: OpenDevice
     cache_dir: Path
     user_dir: Path | None
     require_sandbox: bool
@@ -56,7 +61,7 @@ async def evaluate_open_once(
     task: str,
     size: str,
     *,
-    device: DeviceInfo,
+    device: OpenDevice,
     cache_dir: Path,
     user_dir: Path | None,
     require_sandbox: bool,
@@ -94,31 +99,42 @@ async def _rounds(job: _Job, measuring: _Measuring, started: float) -> OpenEvalu
     build_s = 0.0
     told: Mapping[str, bool] = {}
     kept: tuple[BuiltExtension, ...] = ()
+    stages = StageSeconds()
+
+    def ended(outcome: Outcome) -> OpenEvaluated:
+        total = time.monotonic() - started
+        return OpenEvaluated(outcome, told, kept, StageSeconds(build_s, stages.check, stages.bench, total))
+
     for _ in range(MAX_ROUNDS):
         began = time.monotonic()
-        built = await _build(job, more)
+        built = await _build(job, more, TOTAL_S - build_s)
         build_s += time.monotonic() - began
         if not isinstance(built, ExtensionsBuilt):
-            seconds = StageSeconds(build=build_s, total=time.monotonic() - started)
-            return OpenEvaluated(scored(built), told, kept, seconds)
+            return ended(scored(built))
         kept = _first_seen(kept, built.extensions)
-        measured, stages = await measuring.measure(built.paths())
-        told = measured.layers
-        if measured.outcome is not None:
-            total = time.monotonic() - started
-            seconds = StageSeconds(build_s, stages.check, stages.bench, total)
-            return OpenEvaluated(scored(measured.outcome), told, kept, seconds)
-        more = (*more, *measured.missing)
-    reason = f"the candidate asked for further extensions at each of {MAX_ROUNDS} starts"
-    seconds = StageSeconds(build=build_s, total=time.monotonic() - started)
-    return OpenEvaluated(BuildFailed(reason, ""), told, kept, seconds)
+        report = await measuring.measure(built.paths())
+        told, stages = report.sandbox, report.seconds
+        if not report.missing:
+            return ended(scored(report.outcome))
+        try:
+            more = (*more, *(read_call(call) for call in report.missing))
+        except ValueError:
+            # The candidate's own process wrote it.
+            return ended(BuildFailed("what the candidate asked for is no extension call", ""))
+    return ended(
+        BuildFailed(f"the candidate asked for further extensions at each of {MAX_ROUNDS} starts", "")
+    )
 
 
 async def _build(
-    job: _Job, more: tuple[ExtensionCall, ...]
+    job: _Job, more: tuple[ExtensionCall, ...], left_s: float
 ) -> ExtensionsBuilt | BuildFailed | TimedOut | InfraFailed:
-    arch = None if job.device.is_cpu else job.device.arch
-    return await build(job.source.text, device_arch=arch, cache_dir=job.cache_dir, more=more)
+    if left_s <= 0:
+        return TimedOut(f"the extensions did not build within {TOTAL_S:g} s", "build", TOTAL_S)
+    arch = job.device.arch if isinstance(job.device, DeviceInfo) else None
+    return await build(
+        job.source.text, device_arch=arch, cache_dir=job.cache_dir, more=more, total_s=round(left_s, 1)
+    )
 
 
 def _first_seen(
@@ -136,7 +152,7 @@ class _Measuring:
         self._job = job
         self._process = MeasuringProcess()
 
-    async def measure(self, extensions: Mapping[str, str]) -> tuple[OpenMeasured, StageSeconds]:
+    async def measure(self, extensions: Mapping[str, str]) -> OpenReport:
         """One start of the candidate.
 
         Raises:
@@ -156,7 +172,7 @@ class _Measuring:
                 f"The evaluation could not be made: the measuring process was lost: {lost}.",
                 "run `kforge doctor`, then try again",
             ) from lost
-        return read_answer(answer), from_json(StageSeconds, json.dumps(answer["seconds"]))
+        return from_json(OpenReport, json.dumps(answer))
 
     async def _open(self) -> None:
         job = self._job
@@ -174,19 +190,3 @@ class _Measuring:
     async def close(self) -> None:
         """End the process and everything below it."""
         await self._process.kill()
-
-
-def read_answer(answer: Mapping[str, Any]) -> OpenMeasured:
-    """What ``kforge.eval.open.worker_requests`` wrote.
-
-    Raises:
-        InfraError: it says neither how the candidate ended nor what it lacks.
-    """
-    told, missing = answer["outcome"], tuple(read_call(json.dumps(call)) for call in answer["missing"])
-    if told is None and not missing:
-        raise InfraError(
-            "The measuring process gave neither an outcome nor missing extensions.",
-            "this is a bug in kforge: report the candidate",
-        )
-    outcome: Any = None if told is None else from_json(Outcome, json.dumps(told))  # type: ignore[arg-type]
-    return OpenMeasured(outcome, dict(answer["layers"]), missing)
