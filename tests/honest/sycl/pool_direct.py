@@ -10,7 +10,7 @@ void pool(const float* x, float* y, int h, int w, int oh, int ow, int size, int 
   const int i = it.get_global_id(0);
   if (i >= count) return;
   const int c = i % ow, r = i / ow % oh, image = i / (ow * oh);
-  float best = -INFINITY;
+  float best = sycl::bit_cast<float>(0xff800000u);
   for (int dr = 0; dr < size; ++dr)
     for (int dc = 0; dc < size; ++dc) {
       const int rr = r * stride - pad + dr * dilation, cc = c * stride - pad + dc * dilation;
