@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -113,7 +114,7 @@ def counted(pool: LocalPool, *, device: bool) -> dict[str, float]:
     }
     if leader is not None:
         counts |= {"verifier_rss_mib": _rss_mib(leader), "verifier_fds": _fds(leader)}
-    return counts | ({"device_used_mib": _device_used_mib()} if device else {})
+    return counts | ({"device_used_mib": _device_used_mib()} if device and shutil.which("nvidia-smi") else {})
 
 
 def _rss_mib(pid: int) -> float:

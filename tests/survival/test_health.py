@@ -17,11 +17,25 @@ from kforge.errors import InfraError
 from kforge.eval import health
 from kforge.eval.arena import Arena
 from kforge.eval.health import Health, _Probe, fork_server_lost, may_hurt
+from kforge.eval.rejection import Stop
+from kforge.eval.runner_client import RunnerHung
 from kforge.eval.runner_main import RunnerBroken, serve
-from kforge.types import CheckFailed, DeviceInfo, Outcome, Suspect, TimedOut, Unstable
+from kforge.eval.verifier import Verifier
+from kforge.types import (
+    BuildFacts,
+    Built,
+    CheckFailed,
+    DeviceInfo,
+    Measures,
+    Outcome,
+    Suspect,
+    TimedOut,
+    Unstable,
+)
 from kforge.workers.hardware import choose_device
 
 HUNG = TimedOut("one run did not end", "check", 10.0)
+BUILT = Built("", "", {}, BuildFacts((), 0), Measures(0, 0, 0), (), "", False, 0.0)
 CRASH = CheckFailed("took its process down", "crash", "w", 0)
 
 
@@ -136,3 +150,34 @@ def test_a_lost_fork_server_is_seen(device: DeviceInfo) -> None:
     made.remember(CRASH, [])
     made.require()  # the next one that is needed starts a new one
     assert not fork_server_lost()
+
+
+@pytest.mark.sycl
+def test_the_next_candidate_waits_for_the_probe(device: DeviceInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The candidate before keeps its outcome; the one after it does not start on a sick device."""
+    begun: list[str] = []
+
+    def measured(*_: object) -> None:
+        begun.append("a candidate")
+        raise Stop(CRASH)
+
+    verifier = Verifier.__new__(Verifier)
+    verifier._health = of(device)
+    monkeypatch.setattr(verifier, "_measured", measured)
+    monkeypatch.setattr(health, "PROBES", {"sycl": broken})
+    assert verifier.measure(BUILT, "ieee", lambda _: None) == CRASH
+    with pytest.raises(InfraError, match="health probe"):
+        verifier.measure(BUILT, "ieee", lambda _: None)
+    assert begun == ["a candidate"]
+
+
+@pytest.mark.sycl
+def test_a_failed_baseline_is_infrastructure(device: DeviceInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*_: object) -> None:
+        raise RunnerHung("no answer within 6 s", 6.0)
+
+    verifier = Verifier.__new__(Verifier)
+    verifier._health = of(device)
+    monkeypatch.setattr(verifier, "_measured", measured)
+    with pytest.raises(InfraError, match="baseline's process failed"):
+        verifier.measure(BUILT, "ieee", lambda _: None)
