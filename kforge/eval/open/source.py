@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import warnings
 from typing import get_args
 
 from kforge.open_types import OpenSource
@@ -16,18 +17,18 @@ MAX_BYTES = 4 << 20
 def is_open(text: str) -> bool:
     """Whether a file has a ``ModelNew`` at module level, which no sealed candidate has."""
     try:
-        return any(_defines(node) for node in ast.parse(text).body)
+        return any(_defines(node) for node in _tree(text).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
 
 def parse_open(text: str) -> OpenSource | ParseFailed:
     """Read an open candidate; nothing of it runs."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         return ParseFailed(f"the file has over {MAX_BYTES >> 20} MiB")
     try:
-        tree = ast.parse(text)
+        tree = _tree(text)
     except SyntaxError as error:
         return ParseFailed(f"line {error.lineno}: {error.msg}")
     except (ValueError, RecursionError, MemoryError) as error:
@@ -40,6 +41,13 @@ def parse_open(text: str) -> OpenSource | ParseFailed:
     if isinstance(precision, ParseFailed):
         return precision
     return OpenSource(text, hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), precision)
+
+
+def _tree(text: str) -> ast.Module:
+    with warnings.catch_warnings():
+        # An invalid escape such as "\\d" in a docstring is a warning to Python and nothing to us.
+        warnings.simplefilter("ignore")
+        return ast.parse(text.removeprefix("\ufeff"), "<candidate>")
 
 
 def _defines(node: ast.stmt) -> bool:
@@ -62,7 +70,7 @@ def _precision(tree: ast.Module) -> Precision | ParseFailed:
                 known = next((word for word in get_args(Precision) if word == value), None)
                 if known is None:
                     words = ", ".join(get_args(Precision))
-                    return ParseFailed(f"PRECISION is {value!r}; it is one of {words}")
+                    return ParseFailed(f"PRECISION is {repr(value)[:60]}; it is one of {words}")
                 found = known
             case _:
                 continue
