@@ -75,7 +75,7 @@ class OpenBenchmark:
         self._warm_up()
         self._sample()
         busy = others.share()
-        self._contender.client.close()
+        self._contender.close()
         worst, kb = checked
         for position, (draw, outputs) in enumerate(self._kept):
             self._stage.trial = position
@@ -214,7 +214,7 @@ def floored_ratio(
     """(speedup, low, high) of medians less the floor's, with a 95 % bootstrap interval over bursts."""
     rows = np.asarray([baseline_us, candidate_us, floor_us])
 
-    def ratio(medians: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def ratio(medians: np.ndarray) -> np.ndarray:
         above = np.maximum(medians[:2] - medians[2], RESOLVED * medians[2])
         return np.asarray(above[0] / above[1])
 

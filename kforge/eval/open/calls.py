@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kforge.eval.arena import Arena, Slot
+from kforge.eval.open.store import Store, shaped
 from kforge.eval.runner_main import LaunchRefused
 
 CONTROL = Slot(0, 4096)
@@ -64,11 +65,12 @@ class Calls:
 
     Args:
         job: ``arguments``, ``inputs`` (sets of slots), ``outputs`` (sets of slots).
-        arena: mapped.
+        arena: mapped; holds the control block and what is told.
+        store: holds the values.
     """
 
-    def __init__(self, job: dict[str, Any], arena: Arena) -> None:
-        self._arena = arena
+    def __init__(self, job: dict[str, Any], arena: Arena, store: Store) -> None:
+        self._arena, self._store = arena, store
         self._arguments = [Argument.from_json(a) for a in job["arguments"]]
         self._inputs = [[Slot(*s) for s in places] for places in job["inputs"]]
         self._outputs = [[Slot(*s) for s in places] for places in job["outputs"]]
@@ -89,7 +91,8 @@ class Calls:
             if argument.dtype is None:
                 values.append(argument.constant)
             else:
-                values.append(laid(self._arena, next(places), argument))
+                slot = next(places)
+                values.append(shaped(self._store, slot, argument.dtype, argument.shape, argument.strides))
         return values
 
     def _hand_out(self, outputs: list[object], slots: list[Slot]) -> None:
@@ -97,9 +100,11 @@ class Calls:
         for position, output in enumerate(outputs):
             if not isinstance(output, Tensor):
                 raise LaunchRefused(f"forward returned {type(output).__name__}, not tensors")
-            layout.append([str(output.dtype), list(output.shape), list(output.stride())])
+            strides = [] if output.is_sparse else list(output.stride())
+            layout.append([str(output.dtype), list(output.shape), strides])
             if position < len(slots):
-                _copy_out(self._arena, output, slots[position])
+                _copy_out(self._store, output, slots[position])
+        self._store.finish()
         if layout != self._told:
             self.tell({"outputs": layout[:MAX_OUTPUTS]})
             self._told = layout
@@ -114,15 +119,6 @@ class Calls:
         view[len(data)] = 0
 
 
-def laid(arena: Arena, slot: Slot, argument: Argument) -> Tensor:
-    """A slot as a tensor of an argument's layout."""
-    assert argument.dtype is not None
-    if slot.size == 0:
-        return torch.empty_strided(argument.shape, argument.strides, dtype=argument.dtype)
-    flat = torch.frombuffer(arena.view(slot), dtype=argument.dtype)
-    return flat.as_strided(argument.shape, argument.strides)
-
-
 def span_bytes(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> int:
     """Bytes from a tensor's first element to its last; strides count elements."""
     if 0 in shape:
@@ -130,10 +126,11 @@ def span_bytes(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> i
     return (1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))) * itemsize
 
 
-def _copy_out(arena: Arena, output: Tensor, slot: Slot) -> None:
+def _copy_out(store: Store, output: Tensor, slot: Slot) -> None:
     """Copy with the layout the output has; what does not fit is not copied, and its layout tells."""
-    size = span_bytes(output.shape, output.stride(), output.itemsize)
-    if output.is_sparse or size > slot.size or size == 0:
+    if output.is_sparse:
         return
-    flat = torch.frombuffer(arena.view(Slot(slot.offset, size)), dtype=output.dtype)
-    flat.as_strided(output.shape, output.stride()).copy_(output)
+    size = span_bytes(output.shape, output.stride(), output.itemsize)
+    if not 0 < size <= slot.size:
+        return
+    shaped(store, Slot(slot.offset, size), output.dtype, output.shape, output.stride()).copy_(output)

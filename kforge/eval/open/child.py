@@ -10,23 +10,23 @@ import base64
 import json
 import os
 import pickle
-import random
 import sys
 import time
 import types
 from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 
+from kforge.data.tasks.randomness import place, seed_all
 from kforge.eval import confinement
 from kforge.eval.arena import Arena
 from kforge.eval.open import layers
 from kforge.eval.open.calls import Calls
 from kforge.eval.open.extension_install import ExtensionMissing, Installed, install
+from kforge.eval.open.store import HostStore, Store
 from kforge.eval.precision_policy import apply_policy
 from kforge.eval.runner_main import LaunchRefused, Run, serve
 
@@ -47,16 +47,31 @@ class CandidateSession:
         # Files that torch opens late must be known before they are closed off.
         extensions: Installed = install(job["extensions"])
         apply_policy(job["precision"])
+        index = job["device_index"]
+        if index is None:
+            reads, writes = list(job["readable"]), []
+        else:
+            from kforge.eval.open import card  # the cuda extra, which is loaded before files are closed off
+
+            reads, writes = [*job["readable"], *card.readable()], card.writable()
         border = layers.Border(
-            job["scratch"], job["readable"], job["writable"], job["variables"], frozenset(job["off"])
+            job["scratch"], reads, writes, job["variables"], frozenset(job["off"]), frozenset(job["shared"])
         )
         self._job = job
-        self._calls = Calls(job, arena)
         self._extensions = extensions
+        self._model: Callable[..., object] | None = None
         taken = layers.enter(border)
         torch.set_num_threads(int(job["threads"]))
         torch.set_grad_enabled(False)
-        self._model: Callable[..., object] | None = None
+        store: Store = HostStore(arena)
+        self._device = torch.device("cpu")
+        if index is not None:
+            # After the fork, or the driver would not survive it; before the candidate's first line.
+            store = card.own_store(int(index), int(job["bytes"]), arena)
+            self._device = torch.device("cuda", int(index))
+            if taken.get("seccomp"):
+                taken["seccomp"] = confinement.forbid_sockets()
+        self._calls = Calls(job, arena, store)
         self._calls.tell({"sandbox": taken})
 
     def handle(self, request: dict[str, Any]) -> None:
@@ -77,8 +92,9 @@ class CandidateSession:
         exec(compile(job["text"], path, "exec"), module.__dict__)
         arguments = pickle.loads(base64.b64decode(job["init"]))
         seed_all(int(job["seed"]))
-        model: Callable[..., object] = module.__dict__["ModelNew"](*arguments)
-        return model
+        with place(self._device):  # as the reference is constructed: the same seed draws the same weights
+            model = module.__dict__["ModelNew"](*arguments)
+        return cast("Callable[..., object]", model.to(self._device))
 
     def _attempt(self, what: str, work: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Run candidate code: the border at which whatever it raises becomes words."""
@@ -112,13 +128,6 @@ class CandidateSession:
     def noop(self) -> Run:
         """Nothing."""
         return Run(0.0)
-
-
-def seed_all(seed: int) -> None:
-    """What the verifier does before it constructs the reference."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
 
 
 def _first_lines(error: BaseException) -> str:

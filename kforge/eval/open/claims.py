@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kforge.eval.arena import Arena, Slot
+from kforge.eval.arena import Slot
 from kforge.eval.contender import Damage
 from kforge.eval.open.calls import span_bytes
+from kforge.eval.open.store import Store, shaped
 from kforge.types import TensorSpec
 
 LARGEST_EXTENT = 1 << 40
@@ -59,7 +60,7 @@ def layout_damage(told: bytes, outputs: Sequence[TensorSpec], *, exact: bool) ->
 
 
 def forgiven_outputs(
-    told: bytes, arena: Arena, slots: Sequence[Slot], outputs: Sequence[TensorSpec]
+    told: bytes, store: Store, slots: Sequence[Slot], outputs: Sequence[TensorSpec]
 ) -> list[Tensor]:
     """With ``exact_layout`` off: what broadcasts, reshapes and converts to the reference's layout."""
     found: list[Tensor] = []
@@ -68,24 +69,17 @@ def forgiven_outputs(
         given = getattr(torch, layout[0].removeprefix("torch."), None)
         dtype = given if isinstance(given, torch.dtype) else torch.float32
         size = span_bytes(layout[1], layout[2], dtype.itemsize)
-        nothing = torch.zeros(spec.shape, dtype=wanted)
+        nothing = torch.zeros(spec.shape, dtype=wanted, device=store.bytes(slot).device)
         if not 0 < size <= slot.size:
             found.append(nothing)
             continue
-        flat = torch.frombuffer(arena.view(Slot(slot.offset, size)), dtype=dtype)
-        value = flat.as_strided(layout[1], layout[2]).to(wanted)
+        value = shaped(store, Slot(slot.offset, size), dtype, layout[1], layout[2]).to(wanted)
         try:
             found.append(value.broadcast_to(spec.shape))
         except RuntimeError:
             same = value.numel() == math.prod(spec.shape)
             found.append(value.reshape(spec.shape) if same else nothing)
     return found
-
-
-def like(spec: TensorSpec) -> Tensor:
-    """A tensor of a layout, without memory."""
-    dtype: torch.dtype = getattr(torch, spec.dtype)
-    return torch.empty_strided(spec.shape, spec.strides, dtype=dtype, device="meta")
 
 
 def _document(told: bytes) -> dict[str, Any]:

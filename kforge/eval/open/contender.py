@@ -15,10 +15,11 @@ from torch import Tensor
 
 from kforge.clock import Clock
 from kforge.data.tasks.loader import Value
-from kforge.eval.arena import Slot, lay_out
-from kforge.eval.contender import Damage, RunLimits, typed
+from kforge.eval.arena import ALIGN_BYTES, Slot, lay_out
+from kforge.eval.contender import Damage, RunLimits
 from kforge.eval.open import claims
 from kforge.eval.open.calls import CONTROL, HEAD_BYTES, TOLD, arguments_of, span_bytes
+from kforge.eval.open.store import HostStore, Store, shaped
 from kforge.eval.open.tree import Tree
 from kforge.eval.protocol import Protocol
 from kforge.eval.runner_client import RunnerClient, RunnerHung, Sample
@@ -105,7 +106,11 @@ class OpenContender:
     ) -> None:
         self._places = Places.of(values, outputs)
         full = {**job, **self._places.told(), "arguments": arguments_of(values)}
-        self.client = OpenClient(context, target, full, self._places.size)
+        self._on_card = job["device_index"] is not None
+        # On a card the arena holds what is told and a handle, and the values lie in the child's own memory.
+        arena_bytes = HEAD_BYTES + ALIGN_BYTES if self._on_card else self._places.size
+        self.client = OpenClient(context, target, {**full, "bytes": self._places.size}, arena_bytes)
+        self._store: Store = HostStore(self.client.arena)
         self._outputs, self._protocol, self._secret, self._kind = outputs, protocol, secret, kind
         self._tree: Tree | None = None
         if protocol.has("untimed_steps"):
@@ -118,6 +123,15 @@ class OpenContender:
         """Wait until the layers are on; no candidate code has run then. Which layers hold."""
         self.client.wait_loaded(self._protocol.load_limit_s)
         return claims.layers(self._told())
+
+    seed: int = 0
+
+    def map(self) -> None:
+        """Have the child's memory at hand, once it has loaded; the arena always is."""
+
+    def close(self) -> None:
+        """End the process; safe to call twice."""
+        self.client.close()
 
     def construct(self) -> None:
         """Run the candidate's file and make its model; raises ``RunnerFailed``."""
@@ -154,15 +168,20 @@ class OpenContender:
         if self._protocol.has("new_addresses"):
             self._chosen = self._secret.randrange(len(self._places.inputs))
             self._target = self._secret.randrange(len(self._places.outputs))
-        slots = self._places.inputs[self._chosen]
-        for slot, value in zip(slots, given[: len(slots)], strict=True):
-            typed(self.client.arena, slot, value).copy_(value)
+        self._write(given)
         if self._protocol.has("poison"):
             for slot in self._places.outputs[self._target]:
-                if slot.size:
-                    torch.frombuffer(self.client.arena.view(slot), dtype=torch.uint8).fill_(poison)
+                self._store.bytes(slot).fill_(poison)
         control = torch.frombuffer(self.client.arena.view(CONTROL), dtype=torch.int64)
         control[0], control[1] = self._chosen, self._target
+
+    def _write(self, given: Sequence[Tensor]) -> None:
+        for slot, value in zip(self._places.inputs[self._chosen], given, strict=False):
+            self._like(slot, value).copy_(value)
+
+    def _like(self, slot: Slot, value: Tensor) -> Tensor:
+        """What lies in a slot, with the type and layout of a given value."""
+        return shaped(self._store, slot, value.dtype, value.shape, value.stride())
 
     def go(self, clock: Clock, limit_s: float) -> Sample:
         """One timed call."""
@@ -192,9 +211,11 @@ class OpenContender:
         """The last call's outputs where they lie, of the reference's layout."""
         slots = self._places.outputs[self._target]
         if self._protocol.has("exact_layout"):
-            placed = zip(slots, self._outputs, strict=True)
-            return [typed(self.client.arena, slot, claims.like(spec)) for slot, spec in placed]
-        return claims.forgiven_outputs(self._told(), self.client.arena, slots, self._outputs)
+            return [
+                shaped(self._store, slot, getattr(torch, spec.dtype), spec.shape, spec.strides)
+                for slot, spec in zip(slots, self._outputs, strict=True)
+            ]
+        return claims.forgiven_outputs(self._told(), self._store, slots, self._outputs)
 
     def snapshot(self) -> list[Tensor]:
         """Copies of the outputs."""
@@ -205,12 +226,15 @@ class OpenContender:
         wrong = claims.layout_damage(self._told(), self._outputs, exact=self._protocol.has("exact_layout"))
         if wrong is not None or not self._protocol.has("inputs_compared"):
             return wrong
-        slots = self._places.inputs[self._chosen]
-        for position, (slot, value) in enumerate(zip(slots, given[: len(slots)], strict=True)):
-            if not torch.equal(_raw(typed(self.client.arena, slot, value)), _raw(value)):
+        for position, (slot, value) in enumerate(zip(self._places.inputs[self._chosen], given, strict=False)):
+            if not torch.equal(_integers(self._like(slot, value)), _integers(value)):
                 return Damage("input_changed", f"forward changed its input {position}, which is read-only")
         return None
 
 
-def _raw(values: Tensor) -> Tensor:
-    return values.contiguous().reshape(-1).view(torch.uint8)
+_SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _integers(values: Tensor) -> Tensor:
+    """The same bits as integers, so that NaN equals itself."""
+    return values.view(_SAME_WIDTH[values.itemsize])

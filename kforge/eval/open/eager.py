@@ -16,6 +16,7 @@ from kforge.data.tasks.registry import resolve
 from kforge.eval import confinement
 from kforge.eval.arena import Arena
 from kforge.eval.open.calls import Calls
+from kforge.eval.open.store import HostStore, Store
 from kforge.eval.precision_policy import apply_policy
 from kforge.eval.runner_main import LaunchRefused, Run, serve
 
@@ -37,9 +38,16 @@ class EagerSession:
         apply_policy(job["precision"])
         torch.set_num_threads(int(job["threads"]))
         torch.set_grad_enabled(False)
-        self._calls = Calls(job, arena)
-        self._model = workload.model(int(job["seed"]))
-        self._ready: object = self._model(*workload.inputs(0))
+        store: Store = HostStore(arena)
+        device = torch.device("cpu")
+        if job["device_index"] is not None:
+            from kforge.eval.open import card  # the cuda extra
+
+            store = card.own_store(int(job["device_index"]), int(job["bytes"]), arena)
+            device = torch.device("cuda", int(job["device_index"]))
+        self._calls = Calls(job, arena, store)
+        self._model = workload.model(int(job["seed"]), device)
+        self._ready: object = self._model(*workload.inputs(0, device))
         if isinstance(self._ready, tuple | list):
             self._ready = [o.clone() for o in self._ready]
         elif isinstance(self._ready, Tensor):

@@ -54,6 +54,8 @@ class Border:
         writable: device files.
         variables: for its environment.
         off: defences that a test has switched off.
+        shared: namespaces that it must share with its verifier ("processes", "queues"), else mapping its
+            device memory there fails.
     """
 
     scratch: str
@@ -61,6 +63,7 @@ class Border:
     writable: Sequence[str]
     variables: Mapping[str, str]
     off: frozenset[str]
+    shared: frozenset[str] = frozenset()
 
 
 def enter(border: Border) -> dict[str, bool]:
@@ -78,8 +81,9 @@ def enter(border: Border) -> dict[str, bool]:
         os.environ.update(border.variables)
     left = namespaces.Left(False, False)
     if "namespaces" not in border.off:
-        left = namespaces.leave()
-    taken["namespaces"], taken["process_namespace"] = left.others, left.processes
+        left = namespaces.leave(border.shared)
+    taken["namespaces"] = left.others and "queues" not in border.shared
+    taken["process_namespace"] = left.processes
     _be_forked()
     if left.others:
         taken["private_mounts"] = namespaces.private_mounts(
@@ -88,8 +92,12 @@ def enter(border: Border) -> dict[str, bool]:
         if owner == 0 and "user" not in border.off:
             namespaces.clear_the_way([*_installation(), *border.readable])
     if "limits" not in border.off:
+        # The CUDA driver reserves more address space and larger files than it uses.
+        on_card = bool(border.writable)
         confinement.set_limits(
-            file_bytes=FILE_LIMIT_BYTES, memory_bytes=MEMORY_LIMIT_BYTES, open_files=OPEN_FILES
+            file_bytes=None if on_card else FILE_LIMIT_BYTES,
+            memory_bytes=None if on_card else MEMORY_LIMIT_BYTES,
+            open_files=OPEN_FILES,
         )
     if "user" not in border.off:
         taken["user"] = owner != 0 or _become(FIRST_USER + _salt(), border.scratch)

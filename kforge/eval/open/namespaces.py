@@ -25,11 +25,16 @@ class Left:
     processes: bool
 
 
-def leave() -> Left:
-    """Enter new namespaces, through a user namespace where this is not root."""
+def leave(shared: frozenset[str] = frozenset()) -> Left:
+    """Enter new namespaces, through a user namespace where this is not root.
+
+    Args:
+        shared: of "processes" and "queues" those that are not left.
+    """
     user, group = os.getuid(), os.getgid()
     through = 0 if user == 0 else CLONE_NEWUSER
-    others = _LIBC.unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | through) == 0
+    queues = 0 if "queues" in shared else CLONE_NEWIPC
+    others = _LIBC.unshare(CLONE_NEWNS | CLONE_NEWNET | queues | through) == 0
     if through and others:
         for name, text in (
             ("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1"),
@@ -39,7 +44,8 @@ def leave() -> Left:
                     file.write(text)
             except OSError:
                 others = False
-    return Left(others, _LIBC.unshare(CLONE_NEWPID) == 0)
+    own_processes = "processes" not in shared and _LIBC.unshare(CLONE_NEWPID) == 0
+    return Left(others, own_processes)
 
 
 def private_mounts(scratch: str, scratch_bytes: int, *, own_processes: bool) -> bool:

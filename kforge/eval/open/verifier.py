@@ -18,8 +18,10 @@ import torch
 from kforge.clock import Clock
 from kforge.data.tasks.loader import LoadedTask
 from kforge.errors import InfraError, MissingPrerequisite
+from kforge.eval.cuda_driver import CudaFailed, use_device
 from kforge.eval.defences import DEFENCES
 from kforge.eval.health import fork_server_lost
+from kforge.eval.inputs import Distribution
 from kforge.eval.open import child, eager
 from kforge.eval.open.bench import OpenBenchmark
 from kforge.eval.open.contender import OpenContender
@@ -30,12 +32,15 @@ from kforge.eval.runner_client import RunnerDied, RunnerFailed, RunnerHung, Runn
 from kforge.eval.scratch import scratch_directory
 from kforge.eval.trials import Checked, run_trials
 from kforge.eval.verifier import summed_up
-from kforge.open_types import OpenDevice, OpenSource
+from kforge.open_types import HostCpu, OpenDevice, OpenSource
 from kforge.types import CheckFailed, Outcome, Rejected, TaskDescription, TimedOut, WorkloadResult
 
 SEED_BITS = 31
 # Trials with the second seed's weights: one whose values are the task's own, one of another kind.
-SECOND_SEED_TRIALS = ("own", "scaled")
+SECOND_SEED_TRIALS: tuple[Distribution, ...] = ("own", "scaled")
+# Namespaces that a card's driver may want shared before it maps memory from one process into another, and
+# does not start without; given up in this order, and then named as missing.
+SHARED_LAST = ("processes", "queues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,16 @@ class OpenVerifier:
         self._device, self._job, self._clock, self._protocol = device, job, clock, protocol
         self._seeds, self._secret = seeds, random.Random(seeds())
         self._threads = os.cpu_count() or 1
+        self._index: int | None = None if isinstance(device, HostCpu) else int(job["device_index"])
+        # What a candidate's process shares with this one; on a card the driver may insist.
+        self._shared: tuple[str, ...] = ()
+        self._torch_device = torch.device("cpu") if self._index is None else use_card(self._index)
         self._warm = multiprocessing.get_context("forkserver")
         # What candidates are forked from has loaded torch, and has never seen more than a job.
         self._warm.set_forkserver_preload(["torch", "numpy", "torch.utils.cpp_extension", child.__name__])
         self._spawn = multiprocessing.get_context("spawn")
         self._benches = [
-            SeededBench(workload, spec, seeds, torch.device("cpu"), defences=protocol.defences)
+            SeededBench(workload, spec, seeds, self._torch_device, defences=protocol.defences)
             for workload, spec in zip(loaded.workloads, description.workloads, strict=True)
         ]
 
@@ -136,6 +145,13 @@ class OpenVerifier:
             ) from error
         return OpenMeasured(outcome, run.sandbox)
 
+    def share_more(self) -> bool:
+        """Let candidates share one namespace more with this process; False when that cannot help."""
+        if self._index is None or len(self._shared) == len(SHARED_LAST):
+            return False
+        self._shared = SHARED_LAST[: len(self._shared) + 1]
+        return True
+
 
 class _Run:
     """One candidate's evaluation."""
@@ -181,7 +197,7 @@ class _Run:
             stage = Stage(bench.spec.name, "bench", of._protocol)
             for number, distribution in enumerate(SECOND_SEED_TRIALS):
                 stage.trial = number
-                draw = bench.draw(distribution)  # type: ignore[arg-type]  # words of Distribution
+                draw = bench.draw(distribution)
                 with stage:
                     contender.run_once(draw.given([]), of._secret.choice(POISONS), of._clock, of._protocol)
                 stage.require_undamaged(contender, draw.given([]))
@@ -197,22 +213,40 @@ class _Run:
         return replace(checked.told(result), trials=result.trials)
 
     @contextlib.contextmanager
-    def _contender(self, bench: SeededBench, stage: str) -> Iterator[SeededContender]:
+    def _contender(self, bench: SeededBench, stage: str) -> Iterator[OpenContender]:
         of = self._of
         seed = of._seeds() % (1 << SEED_BITS)
         bench.reseed(seed)
         with scratch_directory("kforge-open-") as scratch:
-            contender = SeededContender(
+            contender = self._loaded(bench, seed, scratch)
+            try:
+                self._construct(contender, bench, stage)
+                yield contender
+            finally:
+                contender.close()
+
+    def _loaded(self, bench: SeededBench, seed: int, scratch: str) -> OpenContender:
+        """A process with all its layers on; on a card with as few shared namespaces as its driver accepts."""
+        of = self._of
+        while True:
+            contender = contender_class(of._index)(
                 of._warm, child.run, self._candidate_job(bench, seed, scratch),
                 values=bench.workload.inputs(0), outputs=bench.spec.outputs,
                 protocol=of._protocol, secret=of._secret, kind="candidate",
             )  # fmt: skip
             contender.seed = seed
             try:
-                self._construct(contender, bench, stage)
-                yield contender
-            finally:
-                contender.client.close()
+                self.sandbox = contender.load()
+                contender.map()
+                return contender
+            except (RunnerFailed, InfraError, CudaFailed) as error:
+                contender.close()
+                further = of.share_more()
+                if not further:
+                    raise InfraError(
+                        f"The sandbox could not be set up ({type(error).__name__}): {error}",
+                        "run `kforge doctor`",
+                    ) from error
 
     def _candidate_job(self, bench: SeededBench, seed: int, scratch: str) -> dict[str, Any]:
         of = self._of
@@ -223,7 +257,8 @@ class _Run:
             "init": base64.b64encode(pickle.dumps(arguments)).decode(),
             "extensions": dict(self._extensions),
             "readable": [*self._readable, *sorted({str(Path(p).parent) for p in self._extensions.values()})],
-            "writable": [],
+            "device_index": of._index,
+            "shared": list(of._shared),
             "variables": {"HOME": scratch, "TMPDIR": scratch}
             | {name: text.replace("{scratch}", scratch) for name, text in self._variables.items()},
             "scratch": scratch,
@@ -232,14 +267,8 @@ class _Run:
             "off": sorted(DEFENCES - of._protocol.defences),
         }
 
-    def _construct(self, contender: SeededContender, bench: SeededBench, stage: str) -> None:
+    def _construct(self, contender: OpenContender, bench: SeededBench, stage: str) -> None:
         """Layers on, candidate's file run, model made; raises ``Stop``."""
-        try:
-            self.sandbox = contender.load()
-        except RunnerFailed as error:
-            raise InfraError(
-                f"The sandbox could not be set up ({type(error).__name__}): {error}", "run `kforge doctor`"
-            ) from error
         lacking = [name for name, there in self.sandbox.items() if not there]
         if self._required and lacking:
             raise MissingPrerequisite(
@@ -268,22 +297,38 @@ class _Run:
         of = self._of
         job = {
             **of._job, "workload": bench.spec.name, "seed": seed,
-            "threads": of._threads, "precision": self._source.precision,
+            "threads": of._threads, "precision": self._source.precision, "device_index": of._index,
         }  # fmt: skip
-        baseline = OpenContender(
+        baseline = contender_class(of._index)(
             of._spawn, eager.run, job,
             values=bench.workload.inputs(0), outputs=bench.spec.outputs,
             protocol=of._protocol, secret=of._secret, kind="trusted",
         )  # fmt: skip
         try:
             baseline.client.wait_loaded(of._protocol.baseline_limit_s)
+            baseline.map()
             baseline.halt()
             yield baseline
         finally:
-            baseline.client.close()
+            baseline.close()
 
 
-class SeededContender(OpenContender):
-    """With the seed that its process was given."""
+def use_card(index: int) -> torch.device:
+    """Open the card in this process.
 
-    seed: int = 0
+    Raises:
+        InfraError: it cannot be used.
+    """
+    try:
+        return use_device(index)
+    except (CudaFailed, RuntimeError) as error:
+        raise InfraError(f"The CUDA device cannot be used: {error}.", "run `kforge doctor`") from error
+
+
+def contender_class(index: int | None) -> type[OpenContender]:
+    """The kind of contender for the host or a card; the latter needs the cuda extra."""
+    if index is None:
+        return OpenContender
+    from kforge.eval.open.contender_cuda import CudaOpenContender
+
+    return CudaOpenContender
