@@ -13,7 +13,7 @@ from kforge.eval.defences import DEFENCES, Defence
 from kforge.eval.open.source import parse_open
 from kforge.eval.open.verifier import OpenMeasured, OpenVerifier
 from kforge.eval.protocol import Protocol
-from kforge.open_types import HostCpu, OpenSource
+from kforge.open_types import HostCpu, OpenDevice, OpenSource
 
 TASK = """
 import torch
@@ -38,6 +38,7 @@ def get_inputs():
 def get_init_inputs():
     return [size]
 """
+HOST = HostCpu("the host", 2)
 # Times say nothing here, so few are taken.
 QUICK = replace(
     Protocol(),
@@ -92,18 +93,18 @@ class Scene:
     Args:
         folder: an empty directory.
         protocol: limits and defences.
-        task: another task's text.
+        device: where candidates run; by default the host.
     """
 
-    def __init__(self, folder: Path, protocol: Protocol, task: str = TASK) -> None:
+    def __init__(self, folder: Path, protocol: Protocol, device: OpenDevice = HOST) -> None:
         path = folder / "task.py"
-        path.write_text(task)
+        path.write_text(TASK)
         loaded = load_task(resolve(str(path), None), "full")
         self.verifier = OpenVerifier(
             loaded,
             describe(loaded),
-            HostCpu("the host", 2),
-            job={"task": str(path), "size": "full", "user_dir": None},
+            device,
+            job={"task": str(path), "size": "full", "user_dir": None, "device_index": 0},
             clock=SystemClock(),
             seeds=secret_seed,
             protocol=protocol,

@@ -55,8 +55,9 @@ class CandidateSession:
 
             reads, writes = [*job["readable"], *card.readable()], card.writable()
         border = layers.Border(
-            job["scratch"], reads, writes, job["variables"], frozenset(job["off"]), frozenset(job["shared"])
-        )
+            job["scratch"], reads, writes, job["variables"],
+            off=frozenset(job["off"]), shared=frozenset(job["shared"]), groups=job["groups"],
+        )  # fmt: skip
         self._job = job
         self._extensions = extensions
         self._model: Callable[..., object] | None = None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kforge.eval import confinement
-from kforge.eval.open import namespaces, open_filter
+from kforge.eval.open import control_group, namespaces, open_filter
 from kforge.eval.sandbox import PACKAGE_ROOT
 
 MEMORY_LIMIT_BYTES = 64 << 30
@@ -28,7 +28,7 @@ OPEN_FILES = 4096
 FIRST_USER = 2_000_000
 LAYERS = (
     "namespaces", "process_namespace", "private_mounts", "landlock", "user", "no_capabilities",
-    "no_new_privileges", "seccomp", "limits", "environment",
+    "no_new_privileges", "seccomp", "limits", "control_group", "environment",
 )  # fmt: skip
 _SYSTEM_PATHS = (
     "/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives", "/sys",
@@ -56,6 +56,7 @@ class Border:
         off: defences that a test has switched off.
         shared: namespaces that it must share with its verifier ("processes", "queues"), else mapping its
             device memory there fails.
+        groups: folders of its control group; empty where none could be made.
     """
 
     scratch: str
@@ -64,6 +65,7 @@ class Border:
     variables: Mapping[str, str]
     off: frozenset[str]
     shared: frozenset[str] = frozenset()
+    groups: Sequence[str] = ()
 
 
 def enter(border: Border) -> dict[str, bool]:
@@ -75,6 +77,7 @@ def enter(border: Border) -> dict[str, bool]:
     taken = dict.fromkeys(LAYERS, False)
     owner = os.geteuid()
     confinement.die_first()
+    taken["control_group"] = control_group.join(list(border.groups))
     if "environment" not in border.off:
         taken["environment"] = scrub_environment(border.variables)
     else:

@@ -22,9 +22,10 @@ from kforge.eval.cuda_driver import CudaFailed, use_device
 from kforge.eval.defences import DEFENCES
 from kforge.eval.health import fork_server_lost
 from kforge.eval.inputs import Distribution
-from kforge.eval.open import child, eager
+from kforge.eval.open import child, control_group, eager
 from kforge.eval.open.bench import OpenBenchmark
 from kforge.eval.open.contender import OpenContender
+from kforge.eval.open.layers import MEMORY_LIMIT_BYTES, PROCESSES
 from kforge.eval.open.seeded import SeededBench
 from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage, Stop
@@ -36,6 +37,8 @@ from kforge.open_types import HostCpu, OpenDevice, OpenSource
 from kforge.types import CheckFailed, Outcome, Rejected, TaskDescription, TimedOut, WorkloadResult
 
 SEED_BITS = 31
+# Of the machine's memory, at most, for all processes of a candidate.
+MEMORY_SHARE = 0.75
 # Trials with the second seed's weights: one whose values are the task's own, one of another kind.
 SECOND_SEED_TRIALS: tuple[Distribution, ...] = ("own", "scaled")
 # Namespaces that a card's driver may want shared before it maps memory from one process into another, and
@@ -217,24 +220,37 @@ class _Run:
         of = self._of
         seed = of._seeds() % (1 << SEED_BITS)
         bench.reseed(seed)
-        with scratch_directory("kforge-open-") as scratch:
-            contender = self._loaded(bench, seed, scratch)
+        with scratch_directory("kforge-open-") as scratch, self._group() as groups:
+            contender = self._loaded(bench, {"seed": seed, "scratch": scratch, "groups": groups})
             try:
                 self._construct(contender, bench, stage)
                 yield contender
             finally:
                 contender.close()
 
-    def _loaded(self, bench: SeededBench, seed: int, scratch: str) -> OpenContender:
+    @contextlib.contextmanager
+    def _group(self) -> Iterator[tuple[str, ...]]:
+        """A control group, for as long as the candidate's processes live; its folders."""
+        made = None
+        if self._of._protocol.has("limits"):
+            memory = min(MEMORY_LIMIT_BYTES, int(MEMORY_SHARE * control_group.machine_memory_bytes()))
+            made = control_group.make(memory, PROCESSES)
+        try:
+            yield () if made is None else made.folders
+        finally:
+            if made is not None:
+                made.remove()
+
+    def _loaded(self, bench: SeededBench, own: Mapping[str, Any]) -> OpenContender:
         """A process with all its layers on; on a card with as few shared namespaces as its driver accepts."""
         of = self._of
         while True:
             contender = contender_class(of._index)(
-                of._warm, child.run, self._candidate_job(bench, seed, scratch),
+                of._warm, child.run, self._candidate_job(bench, own),
                 values=bench.workload.inputs(0), outputs=bench.spec.outputs,
                 protocol=of._protocol, secret=of._secret, kind="candidate",
             )  # fmt: skip
-            contender.seed = seed
+            contender.seed = own["seed"]
             try:
                 self.sandbox = contender.load()
                 contender.map()
@@ -248,12 +264,12 @@ class _Run:
                         "run `kforge doctor`",
                     ) from error
 
-    def _candidate_job(self, bench: SeededBench, seed: int, scratch: str) -> dict[str, Any]:
-        of = self._of
-        arguments = bench.workload.init_inputs(seed)
+    def _candidate_job(self, bench: SeededBench, own: Mapping[str, Any]) -> dict[str, Any]:
+        of, scratch = self._of, own["scratch"]
+        arguments = bench.workload.init_inputs(own["seed"])
         return {
+            **own,
             "text": self._source.text,
-            "seed": seed,
             "init": base64.b64encode(pickle.dumps(arguments)).decode(),
             "extensions": dict(self._extensions),
             "readable": [*self._readable, *sorted({str(Path(p).parent) for p in self._extensions.values()})],
@@ -261,7 +277,6 @@ class _Run:
             "shared": list(of._shared),
             "variables": {"HOME": scratch, "TMPDIR": scratch}
             | {name: text.replace("{scratch}", scratch) for name, text in self._variables.items()},
-            "scratch": scratch,
             "threads": of._threads,
             "precision": self._source.precision,
             "off": sorted(DEFENCES - of._protocol.defences),
