@@ -65,6 +65,7 @@ class TorchSession:
         self._model = workload.model(0, self._device)
         self._values = workload.inputs(0, self._device)
         self._adopt(job)
+        self._compiles = bool(job.get("compile", True))
         self._compiled: Callable[..., object] | None = None
         self._forward: Callable[[], object] = self._eager
         self._policy = autocast_of("ieee")
@@ -126,6 +127,8 @@ class TorchSession:
             raise LaunchRefused(f"{request['what']}: {type(error).__name__}: {str(error)[:500]}") from error
 
     def _compile(self) -> None:
+        if not self._compiles:
+            raise LaunchRefused("torch.compile was not asked for")
         if self._compiled is None:
             try:
                 compiled: Callable[..., object] = torch.compile(self._model, dynamic=False)

@@ -40,7 +40,8 @@ class CudaReferee:
         self._description = describe(self._loaded)
         prepared, _ = PREPARATIONS["cuda"](cache, device)
         self._verifiers: dict[Protocol, Verifier] = {}
-        self._job = prepared | {"task": task, "size": size, "user_dir": None}
+        # What torch.compile makes of the task is not asked here, and takes longer than the rest.
+        self._job = prepared | {"task": task, "size": size, "user_dir": None, "compile": False}
 
     def outcome(self, source: CandidateSource, *, off: Iterable[Defence] = ()) -> Outcome:
         """Build and measure; ``off`` names the defences that are missing."""
