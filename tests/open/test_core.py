@@ -36,7 +36,6 @@ def failed(outcome: Outcome) -> CheckFailed:
         HONEST,
         "return torch.clamp(torch.addmm(self.fc.bias, x, self.fc.weight.t()), min=0)",
         "y = self.fc(x)\nreturn y.relu_()",
-        "print('words of a candidate', file=sys.stderr)\nreturn torch.relu(self.fc(x.clone()))",
     ],
 )
 def test_honest_answers_pass(scene: Scene, forward: str) -> None:
@@ -115,20 +114,18 @@ def test_what_a_candidate_may_not_do(scene: Scene, name: str) -> None:
     assert found.reason == "calling ModelNew.forward raised RuntimeError: refused", found
 
 
-def test_a_scratch_directory_of_its_own(scene: Scene) -> None:
-    forward = "open(os.path.join(os.environ['TMPDIR'], 'a'), 'w').write('x')\n" + HONEST
-    assert isinstance(scene.measure(model_new(forward)).outcome, Passed)
-
-
-def test_programs_may_be_started(scene: Scene) -> None:
-    forward = "import subprocess\nassert subprocess.run(['true']).returncode == 0\n" + HONEST
-    assert isinstance(scene.measure(model_new(forward)).outcome, Passed)
-
-
-def test_much_output_goes_nowhere(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
-    before = "os.write(1, b'x' * (100 << 20))\nprint('y' * (1 << 20))"
-    assert isinstance(scene.measure(model_new(HONEST, before=before)).outcome, Passed)
-    assert "xxxx" not in capfd.readouterr().out
+def test_what_a_candidate_may_do(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+    """Write to a scratch directory of its own, start programs, and say much, which goes nowhere."""
+    before = "os.write(1, b'x' * (100 << 20))\nprint('y' * (1 << 20), file=sys.stderr)"
+    init = """
+import subprocess
+open(os.path.join(os.environ['TMPDIR'], 'a'), 'w').write('x')
+assert subprocess.run(['true']).returncode == 0
+"""
+    assert isinstance(scene.measure(model_new(HONEST, init=init, before=before)).outcome, Passed)
+    told = capfd.readouterr()
+    assert "xxxx" not in told.out
+    assert "yyyy" not in told.err
 
 
 def test_a_fork_bomb_is_bounded_and_gone(scene: Scene) -> None:

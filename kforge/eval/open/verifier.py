@@ -87,7 +87,7 @@ class OpenVerifier:
     ) -> None:
         self._device, self._job, self._clock, self._protocol = device, job, clock, protocol
         self._seeds, self._secret = seeds, random.Random(seeds())
-        self._threads = os.cpu_count() or 1
+        self._threads = len(os.sched_getaffinity(0))
         self._index: int | None = None if isinstance(device, HostCpu) else int(job["device_index"])
         # What a candidate's process shares with this one; on a card the driver may insist.
         self._shared: tuple[str, ...] = ()
