@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from multiprocessing.connection import Connection
@@ -17,7 +18,7 @@ from kforge.eval import confinement
 from kforge.eval.arena import Arena
 from kforge.eval.open.calls import Calls
 from kforge.eval.open.store import HostStore, Store
-from kforge.eval.precision_policy import apply_policy
+from kforge.eval.precision_policy import apply_policy, autocast_of
 from kforge.eval.runner_main import LaunchRefused, Run, serve
 
 
@@ -36,6 +37,9 @@ class EagerSession:
         loaded = load_task(resolve(job["task"], user_dir), job["size"])
         workload = next(w for w in loaded.workloads if w.name == job["workload"])
         apply_policy(job["precision"])
+        # Half precisions need more than a switch; on the host there is nothing that autocast would speed up.
+        on_card = job["device_index"] is not None
+        self._policy = autocast_of(job["precision"]) if on_card else contextlib.nullcontext()
         torch.set_num_threads(int(job["threads"]))
         torch.set_grad_enabled(False)
         store: Store = HostStore(arena)
@@ -60,7 +64,8 @@ class EagerSession:
     def go(self) -> Run:
         """One eager call."""
         started = time.perf_counter()
-        self._calls.forward(lambda values: self._model(*values))
+        with self._policy:
+            self._calls.forward(lambda values: self._model(*values))
         return Run((time.perf_counter() - started) * 1e6)
 
     def noop(self) -> Run:

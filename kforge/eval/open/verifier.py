@@ -27,6 +27,7 @@ from kforge.eval.open.bench import OpenBenchmark
 from kforge.eval.open.contender import OpenContender
 from kforge.eval.open.layers import MEMORY_LIMIT_BYTES, PROCESSES
 from kforge.eval.open.seeded import SeededBench
+from kforge.eval.precision_policy import apply_policy
 from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage, Stop
 from kforge.eval.runner_client import RunnerDied, RunnerFailed, RunnerHung, RunnerRefused
@@ -125,6 +126,8 @@ class OpenVerifier:
             MissingPrerequisite: a layer is missing and was required.
             InfraError: something of kforge itself failed.
         """
+        # The reference is computed in this process, as eager is in its own: never at torch's mixed default.
+        apply_policy(source.precision)
         run = _Run(
             self, source, extensions,
             required=require_sandbox, readable=tuple(readable), variables=dict(variables or {}),
