@@ -158,8 +158,6 @@ class Benchmark:
         self._first = self._first or draw
         if not self._protocol.has("fresh_values"):
             draw = replace(draw, inputs=self._first.inputs)
-        if not self._protocol.has("fresh_state"):
-            draw = replace(draw, state=self._first.state)
         return draw
 
     def _sample(self) -> None:

@@ -35,7 +35,6 @@ class Stage:
     def __init__(self, workload: str, name: Literal["check", "bench"], protocol: Protocol) -> None:
         self.workload, self.name, self.trial = workload, name, 0
         self.run_limit_s = protocol.run_limit_s
-        self._precise = protocol.has("precision_model")  # else KernelBench's tolerance decides
 
     def __enter__(self) -> None:
         return None
@@ -90,8 +89,6 @@ class Stage:
                 return None
             case Verified(max_error=worst, kb_correct=kb):
                 return worst, kb
-            case Wrong(kb_correct=True) if not self._precise:
-                return 0.0, True
             case Wrong(mismatch=found, kb_correct=kb):
                 where = f"{self.name} trial {self.trial}, inputs {draw.distribution!r}: "
                 raise Stop(
