@@ -7,6 +7,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO, assert_never
 
+from kforge.data.verdicts import (
+    REFEREES,
+    AdmissionVerdict,
+    Checked,
+    Finding,
+    Judged,
+    NotApplicable,
+    Referee,
+    describe_verdict,
+    status_of,
+)
 from kforge.search.cells import COMPUTE_LEVELS, MEMORY_LEVELS, PARALLELISM_LEVELS, cell_name
 from kforge.types import (
     BuildFailed,
@@ -60,9 +71,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: s
         print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def print_task(task: TaskDescription) -> None:
-    """A task's shapes and source."""
-    print(f"{task.id}: {task.title} ({task.size})\n")
+def print_task(task: TaskDescription, admission: str) -> None:
+    """A task's shapes and source, and whether it deserves to be one."""
+    print(f"{task.id}: {task.title} ({task.size})\nadmission: {admission}\n")
     for workload in task.workloads:
         rows: list[tuple[str, str, str, str]] = [
             (
@@ -254,3 +265,80 @@ def print_accounts(accounts: Sequence[Account]) -> None:
 def speedup_of_objective(objective: float | None) -> str:
     """An archive objective (log2 of the speedup's lower bound) as a speedup."""
     return "" if objective is None else f"{math.exp2(objective):.2f}x"
+
+
+# ----------------------------------------------------------------------------------------- admission
+
+REFEREE_WORDS = ("kforge", "KernelBench", "KernelBench at 1e-2")
+
+
+def print_admissions(found: Sequence[tuple[str, AdmissionVerdict]]) -> None:
+    """One task in full; many as a table, the rule, and what each control got through."""
+    if len(found) == 1:
+        _print_admission(*found[0])
+        return
+    rows = []
+    for task, verdict in found:
+        cells = (
+            [_accepted_names(verdict, referee) for referee in REFEREES]
+            if isinstance(verdict, Checked)
+            else [verdict.reason.splitlines()[0][:160], "", ""]
+        )
+        rows.append((task, status_of(verdict), _cut_shapes(verdict), *cells))
+    print_table(("task", "status", "checked at", *(f"accepted by {h}" for h in REFEREE_WORDS)), rows)
+    checked = [verdict for _, verdict in found if isinstance(verdict, Checked)]
+    for rule in dict.fromkeys(verdict.rule for verdict in checked if verdict.rule):
+        print(f"\nshrunk: {rule}")
+    print()
+    _print_controls(checked)
+    statuses = [status_of(verdict) for _, verdict in found]
+    print("\n" + ", ".join(f"{statuses.count(s)} {s}" for s in dict.fromkeys(statuses)))
+
+
+def _print_admission(task: str, verdict: AdmissionVerdict) -> None:
+    print(f"{task}: {describe_verdict(verdict)}")
+    if not isinstance(verdict, Checked):
+        return
+    print_table(("control", *REFEREE_WORDS, ""), [_finding_row(finding) for finding in verdict.findings])
+    for workload in verdict.workloads:
+        inputs = ", ".join(f"{name} {shape}" for name, shape in workload.inputs.items())
+        print(f"workload {workload.name}: {inputs} -> {', '.join(workload.outputs)}")
+        for name, (written, cut) in workload.changed.items():
+            print(f"  {name}: {written} as written, {cut} here")
+    if verdict.rule:
+        print(f"shrunk: {verdict.rule}")
+
+
+def _finding_row(finding: Finding) -> tuple[str, ...]:
+    match finding:
+        case NotApplicable(control=control, reason=reason):
+            return (control, "-", "-", "-", reason)
+        case Judged():
+            words = ["accepted" if r in finding.accepted_by else "rejected" for r in REFEREES]
+            error = "" if finding.error is None else f"{finding.error:.3g} of the allowance"
+            where = f" on {finding.trial} inputs" if finding.trial is not None else ""
+            return (finding.control, *words, "; ".join(filter(None, (finding.detail, error + where))))
+
+
+def _print_controls(checked: Sequence[Checked]) -> None:
+    """How many tasks accept each control."""
+    names = [finding.control for finding in checked[0].findings] if checked else []
+    rows = []
+    for name in names:
+        judged = sum(any(isinstance(f, Judged) and f.control == name for f in v.findings) for v in checked)
+        counts = [sum(name in v.accepted(referee) for v in checked) for referee in REFEREES]
+        rows.append((name, str(judged), *map(str, counts)))
+    print_table(("control", "tasks it applies to", *(f"accepted by {h}" for h in REFEREE_WORDS)), rows)
+
+
+def _accepted_names(verdict: Checked, referee: Referee) -> str:
+    applicable = sum(isinstance(finding, Judged) for finding in verdict.findings)
+    accepted = verdict.accepted(referee)
+    return f"all {applicable}" if len(accepted) == applicable else ", ".join(accepted)
+
+
+def _cut_shapes(verdict: AdmissionVerdict) -> str:
+    if not isinstance(verdict, Checked):
+        return ""
+    cut = [f"{n} {c}" for w in verdict.workloads for n, (_, c) in w.changed.items()]
+    return ", ".join(cut) or "as written"

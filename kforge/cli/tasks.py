@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from kforge.cli.check_tasks import check
 from kforge.cli.options import JsonOption, SizeOption
 from kforge.cli.output import print_json
 
-app = typer.Typer(help="List, show, add and pull tasks.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, show, check, add and pull tasks.", no_args_is_help=True, rich_markup_mode=None)
+app.command("check")(check)
 LEVELS = range(1, 5)
 
 
@@ -26,6 +28,7 @@ def list_command(
     as_json: JsonOption = False,
 ) -> None:
     """List the embedded tasks, your own, and those you pulled."""
+    from kforge.api.admission import admissions_of
     from kforge.config import places
     from kforge.data.tasks.registry import list_tasks
     from kforge.errors import UsageError
@@ -40,12 +43,14 @@ def list_command(
         found = [t for t in found if t.id.startswith(f"kb/L{level}/")]
     if pulled:
         found = [t for t in found if t.path.is_relative_to(sets)]
+    standings = admissions_of(found, "full")
     if as_json:
         print_json(
             [
                 {
                     "id": t.id, "title": t.title, "family": t.family, "sizes": list(t.sizes),
                     "hash": t.hash, "needs": list(t.needs), "pulled": t.path.is_relative_to(sets),
+                    "admission": standings[t.id].status,
                 }
                 for t in found
             ]
@@ -55,10 +60,13 @@ def list_command(
         print("none here; to get them: kforge tasks pull kernelbench", file=sys.stderr)
         return
     rows = [
-        (t.id, t.title, t.family or "", f"needs {' and '.join(t.needs)}" if t.needs else " ".join(t.sizes))
+        (
+            t.id, t.title, t.family or "", standings[t.id].status,
+            f"needs {' and '.join(t.needs)}" if t.needs else " ".join(t.sizes),
+        )
         for t in found
-    ]
-    print_table(("task", "title", "family", "sizes"), rows)
+    ]  # fmt: skip
+    print_table(("task", "title", "family", "admission", "sizes"), rows)
 
 
 @app.command("pull")
@@ -108,18 +116,20 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one task: its source, and the shapes at one size. Loading it proves that it works."""
+    from kforge.api.admission import admission_of
     from kforge.codec import to_dict
     from kforge.config import places
     from kforge.data.tasks.registry import resolve
     from kforge.render import print_task
     from kforge.workers.local import describe_task
 
-    resolve(task, places().user_tasks)
+    found = resolve(task, places().user_tasks)
     description = describe_task(task, size, places().user_tasks)
+    admission = admission_of(found.id, found.hash, size)
     if as_json:
-        print_json(to_dict(description))
+        print_json({**to_dict(description), "admission": to_dict(admission)})
     else:
-        print_task(description)
+        print_task(description, admission.line)
 
 
 @app.command("add")

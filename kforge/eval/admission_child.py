@@ -11,34 +11,13 @@ import random
 import resource
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from kforge.codec import from_json, to_json
 from kforge.data.verdicts import AdmissionVerdict, Checked, Unchecked
 from kforge.errors import KforgeError
+from kforge.eval.admission_request import SHRUNK, CheckRequest
 from kforge.eval.sandbox import RESULT_FD_VARIABLE
-
-SHRUNK = "shrunk"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckRequest:
-    """What to check.
-
-    Attributes:
-        size: a size of the task, or ``shrunk``: full, cut by the shrink rule.
-        memory_bytes: what the task may allocate.
-        threads: of torch.
-        seed: of kforge's draws, so that a verdict can be repeated.
-    """
-
-    task: str
-    size: str
-    user_dir: str | None
-    memory_bytes: int
-    threads: int
-    seed: int
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ from kforge.data.tasks.randomness import own_randomness
 from kforge.errors import TaskError
 
 Shapes = tuple[tuple[int, ...] | None, ...]
+# Smaller workloads, each with the constant that was halved as it was before.
+Ways = Callable[[LoadedWorkload], Iterator[tuple[LoadedWorkload, int]]]
 _MIB = 1 << 20
 
 
@@ -51,7 +53,8 @@ class ShrinkRule:
             f"{self.tensor_bytes // _MIB} MiB, parameters {self.parameter_bytes // _MIB} MiB, and one "
             f"forward call does at most {self.flops / 1e9:g} GFLOP of contractions and writes at most "
             f"{self.values:,} values; batch first, not below {self.least_batch}; then what leaves the "
-            f"parameters alone, then the rest, not below {self.least_length}"
+            f"parameters alone, then the rest, the largest first, not below {self.least_length}; what "
+            "cannot be cut so far is checked as small as it gets"
         )
 
 
@@ -91,6 +94,7 @@ class _Knob:
 
     name: str
     place: int | None
+    value: int
 
 
 def shrink(workload: LoadedWorkload, rule: ShrinkRule) -> tuple[LoadedWorkload, dict[str, tuple[str, str]]]:
@@ -100,18 +104,15 @@ def shrink(workload: LoadedWorkload, rule: ShrinkRule) -> tuple[LoadedWorkload, 
         the workload, and the constants that were cut: name to (as written, as cut).
 
     Raises:
-        TaskError: the task's code fails as it is, or it does not fit however it is cut.
+        TaskError: the task's code fails as it is.
     """
     now, cost = workload, cost_of(workload)
     before = _constants(workload)
     while cost.excess(rule) > 1.0:
-        found = _best_cut(now, cost, rule)
+        # Tasks that broadcast one dimension over another of equal length fail unless both are cut.
+        found = _best_cut(now, cost, rule, _halved) or _best_cut(now, cost, rule, _halved_together)
         if found is None:
-            raise TaskError(
-                f"{workload.path}: workload {workload.name!r} is {cost.excess(rule):.3g} times what the "
-                "shrink rule allows, and no constant of the file is left to halve.",
-                "Give the file a size of its own with SIZES, and pass --size with its name.",
-            )
+            break  # as small as it gets; deadline and memory limit decide whether that is small enough
         now, cost = found
     after = _constants(now)
     changed = {n: (str(before[n]), str(after[n])) for n in now.overrides if before.get(n) != after.get(n)}
@@ -171,18 +172,21 @@ class _Written(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _best_cut(now: LoadedWorkload, cost: Cost, rule: ShrinkRule) -> tuple[LoadedWorkload, Cost] | None:
-    """The gentlest halving that helps; of equally gentle ones the most useful."""
-    best: tuple[int, float, LoadedWorkload, Cost] | None = None
-    for smaller in _halved(now, rule):
+def _best_cut(
+    now: LoadedWorkload, cost: Cost, rule: ShrinkRule, ways: Ways
+) -> tuple[LoadedWorkload, Cost] | None:
+    """The gentlest halving that helps; of equally gentle ones that of the largest constant."""
+    best: tuple[int, int, float, LoadedWorkload, Cost] | None = None
+    for smaller, value in ways(now):
         with contextlib.suppress(TaskError):
             then = cost_of(smaller)
             rank = _rank(cost, then, rule)
             if rank is None or then.total(rule) >= cost.total(rule):
                 continue
-            if best is None or (rank, then.total(rule)) < best[:2]:
-                best = (rank, then.total(rule), smaller, then)
-    return None if best is None else best[2:]
+            key = (rank, -value, then.total(rule))
+            if best is None or key < best[:3]:
+                best = (*key, smaller, then)
+    return None if best is None else best[3:]
 
 
 def _rank(before: Cost, after: Cost, rule: ShrinkRule) -> int | None:
@@ -206,33 +210,47 @@ def _rank(before: Cost, after: Cost, rule: ShrinkRule) -> int | None:
     return 0 if batch else 1
 
 
-def _halved(workload: LoadedWorkload, rule: ShrinkRule) -> Iterator[LoadedWorkload]:
+def _halved(workload: LoadedWorkload) -> Iterator[tuple[LoadedWorkload, int]]:
+    """The workload with each of its constants halved in turn."""
     constants = _constants(workload)
     for knob in _knobs(constants):
-        value = constants[knob.name]
-        smaller: object
-        if knob.place is None:
-            assert isinstance(value, int)
-            smaller = max(value // 2, 1)
-        else:
-            assert isinstance(value, tuple | list)
-            smaller = type(value)(v // 2 if i == knob.place else v for i, v in enumerate(value))
-        overrides = {**workload.overrides, knob.name: smaller}
-        yield replace(workload, overrides=overrides, probe=overrides)
+        yield _turned(workload, constants, [knob]), knob.value
+
+
+def _halved_together(workload: LoadedWorkload) -> Iterator[tuple[LoadedWorkload, int]]:
+    """The workload with all constants of one value halved together, for each value that several have."""
+    constants = _constants(workload)
+    knobs = list(_knobs(constants))
+    for value in sorted({knob.value for knob in knobs}):
+        same = [knob for knob in knobs if knob.value == value]
+        if len(same) > 1:
+            yield _turned(workload, constants, same), value
+
+
+def _turned(
+    workload: LoadedWorkload, constants: Mapping[str, object], knobs: Sequence[_Knob]
+) -> LoadedWorkload:
+    overrides = dict(workload.overrides)
+    for knob in knobs:
+        overrides[knob.name] = _half(overrides.get(knob.name, constants[knob.name]), knob.place)
+    return replace(workload, overrides=overrides, probe=overrides)
+
+
+def _half(value: object, place: int | None) -> object:
+    if isinstance(value, tuple | list):
+        return type(value)(v // 2 if i == place else v for i, v in enumerate(value))
+    assert isinstance(value, int)
+    return value // 2
 
 
 def _knobs(constants: Mapping[str, object]) -> Iterator[_Knob]:
     for name, value in constants.items():
-        if _countable(value):
-            yield _Knob(name, None)
+        if isinstance(value, int) and value >= 2:
+            yield _Knob(name, None, value)
         elif isinstance(value, tuple | list):
             for place, each in enumerate(value):
-                if _countable(each):
-                    yield _Knob(name, place)
-
-
-def _countable(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 2
+                if isinstance(each, int) and not isinstance(each, bool) and each >= 2:
+                    yield _Knob(name, place, each)
 
 
 def _constants(workload: LoadedWorkload) -> dict[str, object]:

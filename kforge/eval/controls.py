@@ -144,6 +144,25 @@ class InputIndependent(Blind):
         return Answer(scene.others[-1].outputs)
 
 
+class LargestInputIgnored(Blind):
+    """The largest input from another draw, the rest right: passes where only the small ones matter."""
+
+    name = "largest_input_ignored"
+
+    def answer(self, scene: Scene) -> Answer | Refusal:
+        """The reference with one input exchanged."""
+        tensors = [i for i, v in enumerate(scene.inputs) if isinstance(v, Tensor)]
+        if len(tensors) < 2:
+            return Refusal("there is one input, and input_independent exchanges that")
+        largest = max(tensors, key=lambda i: _numel(scene.inputs[i]))
+        mixed = list(scene.inputs)
+        mixed[largest] = scene.others[-1].inputs[largest]
+        outputs = scene.run(mixed)
+        return (
+            Refusal("the reference fails on it") if outputs is None else Answer(outputs, f"input {largest}")
+        )
+
+
 class WeightIndependent(Blind):
     """The right inputs with another seed's weights: passes where the weights do not matter."""
 
@@ -257,12 +276,12 @@ class Rows(PartRight):
             ]
 
         runs = [scene.run(cut(values)) for values in (scene.inputs, *(s.inputs for s in scene.others))]
-        own, others = runs[0], runs[1:]
-        if own is None or not _like(own, scene.models):
+        own, others = runs[0], [run for run in runs[1:] if run is not None]
+        if own is None or len(others) < len(scene.others) or not _like(own, scene.models):
             return None
         error, outputs = 0.0, []
         for position, value in enumerate(own):
-            xs = [run[position] for run in others if run is not None]
+            xs = [run[position] for run in others]
             ys = [s.outputs[position] for s in scene.others]
             fit = scale_fit(xs, ys) if value.is_floating_point() else Fit(1.0, 0.0)
             # A mean of a part is near the mean of all: a factor of one is better guessed than fitted.
@@ -328,7 +347,8 @@ class HalfZero(Halves):
 Control = Blind | PartRight
 
 CONTROLS: tuple[Control, ...] = (
-    Zeros(), Constant(), Template(), Stale(), InputIndependent(), WeightIndependent(), InputCopy(),
+    Zeros(), Constant(), Template(), Stale(), InputIndependent(), LargestInputIgnored(), WeightIndependent(),
+    InputCopy(),
     ScaledInput(), KnownMoments(), AffineInput(), ChannelAffine(), OnePercent(), TenPercent(),
     HalfStale(), HalfZero(),
 )  # fmt: skip
@@ -381,6 +401,10 @@ def _from_inputs(
         outputs.append(_cast(best[2].apply(_shaped(scene.inputs[best[1]], model)), model))
         used.append(f"input {best[1]}{best[2].words()}")
     return Answer(tuple(outputs), ", ".join(used))
+
+
+def _numel(value: Value) -> int:
+    return value.numel() if isinstance(value, Tensor) else 0
 
 
 def _shaped(value: Value, model: Tensor) -> Tensor:
