@@ -1,7 +1,7 @@
 """Does a task deserve to be one? The control pack under KernelBench's rules and under kforge's own.
 
 KernelBench's: its inputs, its seeds, weights that never change, ``allclose`` in its order of arguments, five
-trials. kforge's: secret draws over ``TRIALS`` with fresh weights, and the bounds of ``check.judge``. A
+trials. kforge's: secret draws over ``trials`` with fresh weights, and the bounds of ``check.judge``. A
 control is accepted when every trial of every workload accepts it.
 """
 
@@ -20,7 +20,7 @@ from kforge.data.verdicts import CheckedWorkload, Finding, Judged, NotApplicable
 from kforge.errors import TaskError
 from kforge.eval.check import Mismatch, Truth, judge
 from kforge.eval.controls import CONTROLS, Answer, Blind, Control, Refusal, Sample, Scene
-from kforge.eval.inputs import TRIALS, Distribution
+from kforge.eval.inputs import Distribution, trials
 from kforge.eval.state import tensors_of
 from kforge.eval.workbench import Draw, Workbench
 
@@ -95,7 +95,7 @@ class _Pack:
     def judge_all(self) -> None:
         """Every trial of both referees, as long as a control stands."""
         self._kernelbench()
-        for distribution in TRIALS:
+        for distribution in trials("ieee"):
             if not self._standing({"kforge"}):
                 return
             self._kforge(distribution)

@@ -40,8 +40,8 @@ class ShrinkRule:
     """
 
     tensor_bytes: int = 16 * _MIB
-    parameter_bytes: int = 512 * _MIB
-    flops: int = 600_000_000
+    parameter_bytes: int = 128 * _MIB
+    flops: int = 300_000_000
     values: int = 1 << 22
     least_batch: int = 4
     least_length: int = 8
