@@ -31,6 +31,9 @@ from kforge.eval.precision_policy import apply_policy
 from kforge.eval.runner_main import LaunchRefused, Run, serve
 
 NAME = "kforge_candidate"
+# torch.utils.cpp_extension asks for a card when it is imported, which starts the driver; a process whose
+# parent has done that can never use one. Asked through NVML the driver stays untouched.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 
 def run(connection: Connection) -> None:
