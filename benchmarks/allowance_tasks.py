@@ -81,11 +81,13 @@ class Contractions(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def computed(bench: Workbench, draw: Draw, precision: Precision, slice_length: int | None) -> list[Tensor]:
-    """The reference on a draw with its contractions changed; with none, its inputs."""
+def computed(
+    bench: Workbench, draw: Draw, precision: Precision, slice_length: int | None, *, downgrade: bool
+) -> list[Tensor]:
+    """The reference on a draw with its contractions changed; a downgrade without any rounds its inputs."""
     with Contractions(precision, slice_length) as mode:
         outputs = bench.eager(draw)
-    if mode.seen or precision == "ieee":
+    if mode.seen or not downgrade:
         return list(outputs)
     changed = tuple(rounded(v, precision) if isinstance(v, Tensor) else v for v in draw.inputs)
     return list(bench.eager(Draw(changed, draw.state, draw.distribution)))
@@ -102,8 +104,8 @@ def row(bench: Workbench, precision: Precision, seeds: int) -> tuple[float, int,
     worst, rejected, refused = 0.0, 0, 0
     cheaper: dict[str, float] = dict.fromkeys(DOWNGRADES[precision], 0.0)
     honest: list[Callable[[Draw], list[Tensor]]] = [
-        lambda draw: computed(bench, draw, precision, None),
-        lambda draw: computed(bench, draw, precision, 16),
+        lambda draw: computed(bench, draw, precision, None, downgrade=False),
+        lambda draw: computed(bench, draw, precision, 16, downgrade=False),
     ]
     for _ in range(seeds):
         for distribution in trials(precision):
@@ -116,7 +118,9 @@ def row(bench: Workbench, precision: Precision, seeds: int) -> tuple[float, int,
                 share = error(run(draw), truth)
                 worst, rejected = max(worst, share), rejected + (share > 1)
             for name in DOWNGRADES[precision]:
-                cheaper[name] = max(cheaper[name], error(computed(bench, draw, name, None), truth))
+                cheaper[name] = max(
+                    cheaper[name], error(computed(bench, draw, name, None, downgrade=True), truth)
+                )
     return worst, rejected, cheaper, refused
 
 

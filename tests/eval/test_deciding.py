@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -116,14 +118,19 @@ def test_declared_tf32_is_accepted_at_tf32_and_nowhere_else() -> None:
 
 def test_who_decides() -> None:
     """Rounding decides a signed product at ieee, and where nothing is cheaper nothing is to decide."""
+
+    def run(inputs: Sequence[object], state: Mapping[str, Tensor]) -> list[Tensor]:
+        first = inputs[0]
+        assert isinstance(first, Tensor)
+        return [first.double() @ state["w"].double() if state else first.double() * 2]
+
     x = transform(uniform(64, 256), "real", "heavy", generator(4))
-    run = lambda inputs, state: [inputs[0].double() @ state["w"].double()]  # noqa: E731
     truth = truths(lambda: run([x], {"w": RIGHT}), [x @ RIGHT], "ieee", generator(5))
     assert decides([x], {"w": RIGHT}, truth, "ieee", run)
     assert not decides([x], {"w": RIGHT}, truth, "bf16", run)
     whole = [torch.ones(4, 4)]  # what every type holds exactly decides nothing
     exact = truths(lambda: [whole[0].double() * 2], [whole[0] * 2], "ieee", generator(5))
-    assert not decides(whole, {}, exact, "ieee", lambda inputs, _: [inputs[0].double() * 2])
+    assert not decides(whole, {}, exact, "ieee", run)
 
 
 def test_distributions_that_say_nothing_at_a_precision_are_left_out() -> None:
@@ -174,9 +181,15 @@ def test_flushed_denormals_are_right() -> None:
 
 def test_any_position_of_equal_values_is_right_and_no_other() -> None:
     x = torch.tensor([[1.0, 5.0, 5.0, 0.0], [7.0, 2.0, 7.0, 7.0]])
-    for run in (lambda v: v.argmax(1), lambda v: v.max(1).indices, lambda v: -v.argmin(1) * 0 + v.argmax(1)):
-        truth = truths(lambda run=run: [run(x.double())], [run(x)], "ieee", generator(1))[0]  # type: ignore[misc]
+    for name in ("argmax", "max", "computed"):
+
+        def run(v: Tensor, name: str = name) -> Tensor:
+            found = v.max(1).indices if name == "max" else v.argmax(1)
+            return found * 1 if name == "computed" else found
+
+        truth = truths(lambda: [run(x.double())], [run(x)], "ieee", generator(1))[0]
         direct = truth.pointed is not None
+        assert direct == (name != "computed")
         last = judge(torch.tensor([2, 3]), truth, "o")
         assert isinstance(last, Agreement) == direct
         assert isinstance(judge(torch.tensor([0, 3]), truth, "o"), Mismatch)
