@@ -7,6 +7,7 @@ reads which of them hold, and only at its word the candidate's file runs.
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import os
 import pickle
@@ -31,9 +32,22 @@ from kforge.eval.precision_policy import apply_policy
 from kforge.eval.runner_main import LaunchRefused, Run, serve
 
 NAME = "kforge_candidate"
-# torch.utils.cpp_extension asks for a card when it is imported, which starts the driver; a process whose
-# parent has done that can never use one. Asked through NVML the driver stays untouched.
-os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
+
+def _import_extension_tools() -> None:
+    """Import torch's extension module without its question for a card.
+
+    That would start the driver, and a process whose parent has done so can never use one.
+    """
+    asked = torch.cuda.is_available
+    torch.cuda.is_available = lambda: True
+    try:
+        importlib.import_module("torch.utils.cpp_extension")
+    finally:
+        torch.cuda.is_available = asked
+
+
+_import_extension_tools()
 
 
 def run(connection: Connection) -> None:

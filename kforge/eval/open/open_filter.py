@@ -15,11 +15,13 @@ _MODES = {
     "x86_64": (90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280),
     "aarch64": (52, 53, 452, 54, 55, 88),
 }
-# Address families and connections: socket, connect, bind, listen.
+# socket: which family decides.
 _SOCKET = {"x86_64": 41, "aarch64": 198}
+# bind, listen, accept: the CUDA driver binds a local socket when it starts, and fails with 304 otherwise.
+_SERVING = {"x86_64": (49, 50, 288, 43), "aarch64": (200, 201, 202, 242)}
 _MORE = {
-    "x86_64": (49, 50, 288, 43, 133, 259, 167, 168, 180, 321),
-    "aarch64": (200, 201, 202, 242, 33, 280),
+    "x86_64": (133, 259, 167, 168, 180, 321),
+    "aarch64": (33, 280),
 }
 
 
@@ -29,7 +31,7 @@ def install(*, own_user: bool, own_processes: bool, local_sockets: bool) -> bool
     Args:
         own_user: it runs as a user of its own, so modes and times of files are its own business.
         own_processes: it sees no process but its own.
-        local_sockets: AF_UNIX sockets may be made and connected, for the CUDA driver.
+        local_sockets: AF_UNIX sockets may be made and used, for the CUDA driver, until ``forbid_sockets``.
     """
     machine = platform.machine()
     if machine not in confinement._ARCHITECTURES:
@@ -41,8 +43,11 @@ def install(*, own_user: bool, own_processes: bool, local_sockets: bool) -> bool
         allowed |= set(_MODES[machine])
     socket = _SOCKET[machine]
     if local_sockets:
-        allowed.add(socket)
-    wanted = (*confinement._REACHING_OUT[machine], *confinement._LASTING[machine], *_MORE[machine])
+        allowed |= {socket, *_SERVING[machine]}
+    wanted = (
+        *confinement._REACHING_OUT[machine], *confinement._LASTING[machine],
+        *_SERVING[machine], *_MORE[machine],
+    )  # fmt: skip
     program = [
         step
         for number in dict.fromkeys(wanted)

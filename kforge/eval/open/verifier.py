@@ -95,8 +95,7 @@ class OpenVerifier:
         self._torch_device = torch.device("cpu") if self._index is None else use_card(self._index)
         self._warm = multiprocessing.get_context("forkserver")
         # What candidates are forked from has loaded torch, and has never seen more than a job.
-        # The child's module comes first: it keeps the others from starting the driver of a card.
-        self._warm.set_forkserver_preload([child.__name__, "torch", "numpy", "torch.utils.cpp_extension"])
+        self._warm.set_forkserver_preload(["torch", "numpy", child.__name__])
         self._spawn = multiprocessing.get_context("spawn")
         self._benches = [
             SeededBench(workload, spec, seeds, self._torch_device, defences=protocol.defences)
