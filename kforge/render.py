@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO, assert_never
 
+from kforge.data.standing import Standing
 from kforge.data.verdicts import (
     REFEREES,
     AdmissionVerdict,
@@ -268,6 +269,16 @@ def speedup_of_objective(objective: float | None) -> str:
 
 
 # ----------------------------------------------------------------------------------------- admission
+
+
+def print_standing(standing: Standing) -> None:
+    """Whether the task behind a result deserves to be one."""
+    print(f"task admission: {standing.line}")
+    if standing.status == "degenerate":
+        print("  a kernel that does not do the work passes on this task: its speedups mean nothing")
+    if standing.status in {"unknown", "unchecked"} or not standing.current:
+        print(f"  next: {standing.next}")
+
 
 REFEREE_WORDS = ("kforge", "KernelBench", "KernelBench at 1e-2")
 

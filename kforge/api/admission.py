@@ -14,7 +14,7 @@ from kforge.clock import Clock
 from kforge.codec import from_json, to_json
 from kforge.config import places
 from kforge.data.standing import Standing, standing_of, unknown
-from kforge.data.tasks.registry import TaskFile
+from kforge.data.tasks.registry import TaskFile, resolve
 from kforge.data.verdicts import (
     AdmissionVerdict,
     Checked,
@@ -173,6 +173,22 @@ def admission_of(task_id: str, task_hash: str | None, size: str, store_url: str 
         return unknown(task_id)
     except KforgeError as error:
         return unknown(task_id, error.message)
+
+
+def admission_of_run(task_id: str, task_hash: object, size: str, store_url: str) -> Standing:
+    """The admission of a run's task: as the run's own store knows it, else the user's.
+
+    ``task_hash`` is what the run's settings hold; older runs hold none.
+    """
+    known = task_hash if isinstance(task_hash, str) else None
+    found = admission_of(task_id, known, size, store_url)
+    return admission_of(task_id, known, size) if found.status == "unknown" else found
+
+
+def admission_of_task(task: str, size: str) -> Standing:
+    """The same for a task by id or file."""
+    found = resolve(task, places().user_tasks)
+    return admission_of(found.id, found.hash, size)
 
 
 def admissions_of(tasks: Sequence[TaskFile], size: str) -> dict[str, Standing]:

@@ -40,10 +40,12 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
     as_json: JsonOption = False,
 ) -> None:
     """Build, check and time one candidate. Exit code 0: it passed, 1: it was rejected."""
+    from kforge.api.admission import admission_of_task
     from kforge.api.evaluation import evaluate_text
     from kforge.api.files import read_candidate
+    from kforge.codec import to_dict
     from kforge.errors import NoDevice
-    from kforge.render import print_evaluation
+    from kforge.render import print_evaluation, print_standing
 
     text = read_candidate(file)
     try:
@@ -53,11 +55,14 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
         )  # fmt: skip
     except NoDevice as missing:
         found = build_only(missing, text, task, size, target=device, track=track, as_json=as_json)
+    admission = admission_of_task(task, size)
     if as_json:
-        print_json(document(found, task=task, size=size, track=track, text=text))
+        said = document(found, task=task, size=size, track=track, text=text)
+        print_json({**said, "task_admission": to_dict(admission)})
     else:
         print_evaluation(found.outcome, found.built, found.device)
         print_around(found)
+        print_standing(admission)
     raise typer.Exit(1 if found.passed is None else 0)
 
 

@@ -83,7 +83,7 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
     with plan_run(chosen_store(store), wanted, run, resume) as planned:
         work = drive(planned, writable(here.cache), here.user_tasks, watch=watching(events), prices=prices)
         summary = asyncio.run(work)
-    show(planned, summary, as_json=as_json)
+    show(planned, summary, chosen_store(store), as_json=as_json)
 
 
 def typed_options(context: typer.Context) -> frozenset[str]:
@@ -111,16 +111,20 @@ def watching(events: Path | None) -> Watch:
     return watch
 
 
-def show(planned: PlannedRun, summary: RunSummary, *, as_json: bool) -> None:
+def show(planned: PlannedRun, summary: RunSummary, store_url: str, *, as_json: bool) -> None:
     """Print how a session ended."""
+    from kforge.api.admission import admission_of_run
     from kforge.codec import to_dict
-    from kforge.render import print_summary
+    from kforge.render import print_standing, print_summary
 
     name, settings = planned.name, planned.settings
+    admission = admission_of_run(settings.task, settings.task_hash, settings.size, store_url)
     if as_json:
-        print_json({"run": name, "task": settings.task, "size": settings.size, **to_dict(summary)})
+        said = {"run": name, "task": settings.task, "size": settings.size, **to_dict(summary)}
+        print_json({**said, "task_admission": to_dict(admission)})
         return
     print_summary(name, settings.task, settings.size, summary)
+    print_standing(admission)
     if summary.unanswered:
         model = shlex.quote(settings.models[0])
         print(f"{summary.unanswered} prompts wait for an answer; docs/exchange.md says how to answer.")

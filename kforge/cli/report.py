@@ -12,6 +12,7 @@ from kforge.cli.output import print_json
 
 if TYPE_CHECKING:
     from kforge.data.records import RunRecords
+    from kforge.data.standing import Standing
     from kforge.search.summary import RunSummary
 
 runs_app = typer.Typer(help="List and show runs.", no_args_is_help=True, rich_markup_mode=None)
@@ -104,25 +105,30 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Report on a run: best kernel, archive grid, failures by class, what it took."""
+    from kforge.api.admission import admission_of_run
     from kforge.codec import to_dict
     from kforge.data.store import Store
     from kforge.eval.candidate import parse_candidate
-    from kforge.render import print_summary
+    from kforge.render import print_standing, print_summary
     from kforge.search.retell import summary_of
 
     with Store.open(chosen_store(store), create=False) as opened:
         records = opened.load_run(opened.get_run(run).id)
     summary = summary_of(records, parse_candidate)
-    written = None if html is None else _write_html(html, records, summary)
+    own = records.run
+    admission = admission_of_run(own.task_id, own.config.get("task_hash"), own.size, chosen_store(store))
+    written = None if html is None else _write_html(html, records, summary, admission)
     if as_json:
-        print_json({"run": run, "task": records.run.task_id, "size": records.run.size, **to_dict(summary)})
+        said = {"run": run, "task": records.run.task_id, "size": records.run.size, **to_dict(summary)}
+        print_json({**said, "task_admission": to_dict(admission)})
     elif written is None:
         print_summary(run, records.run.task_id, records.run.size, summary)
+        print_standing(admission)
     else:
         print(f"wrote {html} ({written / 1024:.0f} KiB)")
 
 
-def _write_html(path: Path, records: RunRecords, summary: RunSummary) -> int:
+def _write_html(path: Path, records: RunRecords, summary: RunSummary, admission: Standing) -> int:
     """Write the page; its size in bytes."""
     from kforge import __version__
     from kforge.clock import SystemClock
@@ -130,5 +136,7 @@ def _write_html(path: Path, records: RunRecords, summary: RunSummary) -> int:
     from kforge.report.page import page_of
     from kforge.report.write import write_page
 
-    report = report_of(records, summary, made_at=SystemClock().now(), made_by=__version__)
+    report = report_of(
+        records, summary, made_at=SystemClock().now(), made_by=__version__, admission=admission
+    )
     return write_page(path, page_of(report))

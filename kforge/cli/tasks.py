@@ -116,16 +116,16 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one task: its source, and the shapes at one size. Loading it proves that it works."""
-    from kforge.api.admission import admission_of
+    from kforge.api.admission import admission_of_task
     from kforge.codec import to_dict
     from kforge.config import places
     from kforge.data.tasks.registry import resolve
     from kforge.render import print_task
     from kforge.workers.local import describe_task
 
-    found = resolve(task, places().user_tasks)
+    resolve(task, places().user_tasks)
     description = describe_task(task, size, places().user_tasks)
-    admission = admission_of(found.id, found.hash, size)
+    admission = admission_of_task(task, size)
     if as_json:
         print_json({**to_dict(description), "admission": to_dict(admission)})
     else:

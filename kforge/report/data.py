@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kforge.data.records import Run, RunRecords
+from kforge.data.standing import Standing, unknown
 from kforge.eval.candidate import parse_candidate
 from kforge.report.curve import Interval, Point, curve_of, interval_of
 from kforge.report.failures import FailureClass, failures_of
@@ -116,9 +117,17 @@ class Report:
     commands: Commands
     made_at: datetime
     made_by: str
+    admission: Standing
 
 
-def report_of(records: RunRecords, summary: RunSummary, *, made_at: datetime, made_by: str) -> Report:
+def report_of(
+    records: RunRecords,
+    summary: RunSummary,
+    *,
+    made_at: datetime,
+    made_by: str,
+    admission: Standing | None = None,
+) -> Report:
     """Compute a report.
 
     Args:
@@ -126,6 +135,7 @@ def report_of(records: RunRecords, summary: RunSummary, *, made_at: datetime, ma
         summary: the same run, summarised.
         made_at: the wall clock.
         made_by: the version of kforge.
+        admission: of the run's task; None where nobody looked, which reads as not checked.
     """
     config = records.run.config
     return Report(
@@ -147,6 +157,7 @@ def report_of(records: RunRecords, summary: RunSummary, *, made_at: datetime, ma
         commands=_commands(records.run),
         made_at=made_at,
         made_by=made_by,
+        admission=unknown(records.run.task_id) if admission is None else admission,
     )
 
 
