@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from kforge import evaluate
+from kforge import Evaluation, evaluate
+from kforge.cli.evaluate import document, print_around
 from kforge.errors import UsageError
+from kforge.eval.sanitize import WorkloadFinding
 from kforge.types import ParseFailed
 from tests.cli.terminal import COMMAND, Done, Terminal
 from tests.cli.test_evaluate import KEYS
@@ -228,3 +230,25 @@ def test_a_card_that_is_not_there(kforge: Terminal) -> None:
     done = kforge("eval", "answer.py", *options)
     assert (done.code, done.error["code"]) == (3, "no_device")
     assert "--device cpu" in done.error["next"]
+
+
+def test_what_compute_sanitizer_said_is_in_the_json_and_on_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    race = WorkloadFinding("default", "racecheck", False, ("Race reported between ...",))
+    clean = WorkloadFinding("default", "memcheck", True, ())
+    found = Evaluation(ParseFailed("none"), None, None, None, sanitizer=(clean, race))
+    made = document(found, task="t", size="small", track="sealed", text="")
+    assert made["sanitizer"] == [
+        {"workload": "default", "tool": "memcheck", "clean": True, "findings": []},
+        {
+            "workload": "default",
+            "tool": "racecheck",
+            "clean": False,
+            "findings": ["Race reported between ..."],
+        },
+    ]
+    print_around(found)
+    said = capsys.readouterr().out
+    assert "compute-sanitizer memcheck on workload default: clean" in said
+    assert "racecheck on workload default: findings\n  Race reported" in said
