@@ -19,7 +19,8 @@ from kforge.data.tasks.loader import LoadedWorkload, Value
 from kforge.data.verdicts import CheckedWorkload, Finding, Judged, NotApplicable, Referee
 from kforge.errors import TaskError
 from kforge.eval.check import Mismatch, Truth, judge
-from kforge.eval.controls import CONTROLS, Answer, Blind, Control, Refusal, Sample, Scene
+from kforge.eval.controls import CONTROLS, Control
+from kforge.eval.controls_scene import Answer, Blind, Refusal, Sample, Scene
 from kforge.eval.inputs import Distribution, trials
 from kforge.eval.state import tensors_of
 from kforge.eval.workbench import Draw, Workbench
@@ -44,6 +45,12 @@ class _Standing:
     trial: str | None = None
     detail: str = ""
     refusal: str | None = None
+    maps: set[str] = field(default_factory=set)
+
+    @property
+    def does_the_work(self) -> bool:
+        """Whether one and the same map was right on every distribution: then it is what the task asks for."""
+        return self.control.is_map and "kforge" in self.accepted and len(self.maps) == 1
 
     def finding(self) -> Finding:
         """The end of it."""
@@ -66,7 +73,16 @@ def check_workloads(workloads: Sequence[LoadedWorkload], secret: random.Random) 
     standings = [_Standing(control) for control in CONTROLS]
     for workload in workloads:
         _Pack(workload, standings, secret).judge_all()
+    _excuse_maps(standings)
     return tuple(standing.finding() for standing in standings)
+
+
+def _excuse_maps(standings: Sequence[_Standing]) -> None:
+    """Where the reference is a map of single values, no such map is a way not to do the work."""
+    exact = [s.detail for s in standings if s.refusal is None and s.does_the_work]
+    for standing in standings:
+        if exact and standing.control.is_map and standing.refusal is None:
+            standing.refusal = f"the reference is a map of single values itself: {exact[0]}"
 
 
 def checked_workload(workload: LoadedWorkload, changed: dict[str, tuple[str, str]]) -> CheckedWorkload:
@@ -153,6 +169,7 @@ class _Pack:
         for standing in self._standing({"kforge"}):
             outputs = self._outputs(standing, scene, right)
             if outputs is not None:
+                standing.maps.add(standing.detail)
                 self._judge(standing, outputs, truths, draw.distribution)
 
     def _truth(self, distribution: Distribution) -> tuple[Draw, tuple[Truth, ...]] | None:

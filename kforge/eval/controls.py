@@ -7,83 +7,26 @@ is "part right" (``PartRight``).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from kforge.data.tasks.loader import Value
-from kforge.eval.controls_fit import Fit, affine_fit, candidates_for, channel_fit, residual, scale_fit
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One draw with its outputs."""
-
-    inputs: tuple[Value, ...]
-    outputs: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What a control may look at.
-
-    Attributes:
-        inputs: of this draw.
-        others: other inputs under this draw's weights: what constants are fitted on.
-        stale: outputs of another draw altogether.
-        reweighted: outputs for these inputs under other weights; None where the model has none.
-        run: the reference under this draw's weights, on any inputs; None where it cannot take them.
-    """
-
-    inputs: tuple[Value, ...]
-    others: tuple[Sample, ...]
-    stale: tuple[Tensor, ...]
-    reweighted: tuple[Tensor, ...] | None
-    run: Callable[[Sequence[Value]], tuple[Tensor, ...] | None]
-
-    @property
-    def models(self) -> tuple[Tensor, ...]:
-        """Tensors with the shapes and types that outputs have."""
-        return self.others[0].outputs
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A control's outputs, and what exactly it did where its name does not say it."""
-
-    outputs: tuple[Tensor, ...]
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a control cannot be tried here."""
-
-    reason: str
-
-
-class Blind(ABC):
-    """A way not to do the work that never sees a right output of this draw."""
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def answer(self, scene: Scene) -> Answer | Refusal:
-        """Outputs for the scene's draw."""
-
-
-class PartRight(ABC):
-    """A control whose definition is that part of its output is right."""
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def partly(self, scene: Scene, right: Sequence[Tensor]) -> Answer | Refusal:
-        """Outputs of which part is taken from ``right``."""
+from kforge.eval.controls_fit import Fit, residual, scale_fit
+from kforge.eval.controls_maps import AffineInput, ChannelAffine, InputCopy, KnownMoments, ScaledInput
+from kforge.eval.controls_scene import (
+    Answer,
+    Blind,
+    PartRight,
+    Refusal,
+    Scene,
+    alike,
+    cast,
+    template_of,
+)
 
 
 class Zeros(Blind):
@@ -108,7 +51,7 @@ class Constant(Blind):
             values = torch.stack([s.outputs[position].double() for s in scene.others])
             finite = values[torch.isfinite(values)]
             mean = float(finite.mean()) if finite.numel() else float(values.reshape(-1)[0])
-            outputs.append(_cast(torch.full(model.shape, mean, dtype=torch.float64), model))
+            outputs.append(cast(torch.full(model.shape, mean, dtype=torch.float64), model))
         return Answer(tuple(outputs))
 
 
@@ -175,64 +118,6 @@ class WeightIndependent(Blind):
         return Answer(scene.reweighted)
 
 
-class InputCopy(Blind):
-    """An input as it is."""
-
-    name = "input_copy"
-
-    def answer(self, scene: Scene) -> Answer | Refusal:
-        """The input that comes nearest on other draws."""
-        return _from_inputs(scene, lambda xs, ys: Fit(1.0, 0.0), needs_float=False)
-
-
-class ScaledInput(Blind):
-    """An input times one number, by least squares on other draws."""
-
-    name = "input_times_constant"
-
-    def answer(self, scene: Scene) -> Answer | Refusal:
-        """The best scaled input."""
-        return _from_inputs(scene, scale_fit)
-
-
-class KnownMoments(Blind):
-    """(x - mean) / deviation with the moments of the generator, taken from other draws."""
-
-    name = "known_moments"
-
-    def answer(self, scene: Scene) -> Answer | Refusal:
-        """The input normalised without looking at its own statistics."""
-
-        def moments(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Fit:
-            pooled = torch.stack(list(xs))
-            deviation = float(pooled.std()) or 1.0
-            return Fit(1.0 / deviation, -float(pooled.mean()) / deviation)
-
-        return _from_inputs(scene, moments)
-
-
-class AffineInput(Blind):
-    """a x + b, by least squares on other draws."""
-
-    name = "affine"
-
-    def answer(self, scene: Scene) -> Answer | Refusal:
-        """The best affine map of an input."""
-        return _from_inputs(scene, affine_fit)
-
-
-class ChannelAffine(Blind):
-    """a x + b with an a and a b for every channel (dimension 1), by least squares on other draws."""
-
-    name = "affine_per_channel"
-
-    def answer(self, scene: Scene) -> Answer | Refusal:
-        """The best affine map per channel."""
-        if any(o.dim() < 2 for o in scene.models):
-            return Refusal("the output has no channels (a second dimension)")
-        return _from_inputs(scene, channel_fit)
-
-
 class Rows(PartRight):
     """The first few per cent of the rows: of what is reduced, or of the output (the rest a template)."""
 
@@ -277,7 +162,7 @@ class Rows(PartRight):
 
         runs = [scene.run(cut(values)) for values in (scene.inputs, *(s.inputs for s in scene.others))]
         own, others = runs[0], [run for run in runs[1:] if run is not None]
-        if own is None or len(others) < len(scene.others) or not _like(own, scene.models):
+        if own is None or len(others) < len(scene.others) or not alike(own, scene.models):
             return None
         error, outputs = 0.0, []
         for position, value in enumerate(own):
@@ -286,7 +171,7 @@ class Rows(PartRight):
             fit = scale_fit(xs, ys) if value.is_floating_point() else Fit(1.0, 0.0)
             # A mean of a part is near the mean of all: a factor of one is better guessed than fitted.
             fit = Fit(1.0, 0.0) if abs(float(fit.scale) - 1.0) < 0.05 else fit
-            outputs.append(_cast(fit.apply(value), value))
+            outputs.append(cast(fit.apply(value), value))
             error += residual(fit, xs, ys)
         return error, Answer(tuple(outputs), f"{kept} of {length} along dimension {dimension}")
 
@@ -354,59 +239,5 @@ CONTROLS: tuple[Control, ...] = (
 )  # fmt: skip
 
 
-def template_of(scene: Scene) -> tuple[Tensor, ...]:
-    """The mean over the batch of other draws' outputs, repeated along the batch."""
-    outputs = []
-    for position, model in enumerate(scene.models):
-        mean = torch.stack([s.outputs[position].double() for s in scene.others]).mean(0)
-        if model.dim():
-            mean = mean.mean(0, keepdim=True).expand(model.shape)
-        outputs.append(_cast(mean, model))
-    return tuple(outputs)
-
-
-def _cast(values: Tensor, model: Tensor) -> Tensor:
-    """Values in the type of an output, rounded where that is an integer."""
-    if not model.dtype.is_floating_point:
-        values = values.nan_to_num(0.0, 0.0, 0.0).round()
-    return values.to(model.dtype).contiguous()
-
-
-def _like(found: Sequence[Tensor], models: Sequence[Tensor]) -> bool:
-    return len(found) == len(models) and all(
-        f.shape == m.shape and f.dtype == m.dtype for f, m in zip(found, models, strict=True)
-    )
-
-
-def _from_inputs(
-    scene: Scene, fit: Callable[[Sequence[Tensor], Sequence[Tensor]], Fit], needs_float: bool = True
-) -> Answer | Refusal:
-    """For every output the input that fits it best on other draws, mapped."""
-    outputs, used = [], []
-    for position, model in enumerate(scene.models):
-        if needs_float and not model.is_floating_point():
-            return Refusal("the output holds integers")
-        matching = candidates_for(scene.inputs, model)
-        if not matching:
-            return Refusal("no input has as many values as the output")
-        best: tuple[float, int, Fit] | None = None
-        for index in matching:
-            xs = [_shaped(s.inputs[index], model) for s in scene.others]
-            ys = [s.outputs[position].double() for s in scene.others]
-            found = fit(xs, ys)
-            error = residual(found, xs, ys)
-            if best is None or error < best[0]:
-                best = (error, index, found)
-        assert best is not None
-        outputs.append(_cast(best[2].apply(_shaped(scene.inputs[best[1]], model)), model))
-        used.append(f"input {best[1]}{best[2].words()}")
-    return Answer(tuple(outputs), ", ".join(used))
-
-
 def _numel(value: Value) -> int:
     return value.numel() if isinstance(value, Tensor) else 0
-
-
-def _shaped(value: Value, model: Tensor) -> Tensor:
-    assert isinstance(value, Tensor)
-    return value.double().reshape(model.shape)
