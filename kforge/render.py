@@ -313,7 +313,8 @@ def _print_admission(task: str, verdict: AdmissionVerdict) -> None:
     print_table(("control", *REFEREE_WORDS, ""), [_finding_row(finding) for finding in verdict.findings])
     for workload in verdict.workloads:
         inputs = ", ".join(f"{name} {shape}" for name, shape in workload.inputs.items())
-        print(f"workload {workload.name}: {inputs} -> {', '.join(workload.outputs)}")
+        by = "" if workload.referee == "both" else f" (judged by {workload.referee})"
+        print(f"workload {workload.name}{by}: {inputs} -> {', '.join(workload.outputs)}")
         for name, (written, cut) in workload.changed.items():
             print(f"  {name}: {written} as written, {cut} here")
     if verdict.rule:
@@ -351,5 +352,6 @@ def _accepted_names(verdict: Checked, referee: Referee) -> str:
 def _cut_shapes(verdict: AdmissionVerdict) -> str:
     if not isinstance(verdict, Checked):
         return ""
-    cut = [f"{n} {c}" for w in verdict.workloads for n, (_, c) in w.changed.items()]
+    own = [w for w in verdict.workloads if w.referee != "KernelBench"]
+    cut = [f"{n} {c}" for w in own for n, (_, c) in w.changed.items()]
     return ", ".join(cut) or "as written"

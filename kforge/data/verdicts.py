@@ -57,6 +57,7 @@ class CheckedWorkload:
     """The shapes that a workload was checked at.
 
     Attributes:
+        referee: who judged at these shapes: kforge, KernelBench, or both.
         inputs: name to shape (or the constant), as text.
         outputs: shapes, as text.
         changed: constants of the file that were cut, name to (as written, as checked).
@@ -66,6 +67,7 @@ class CheckedWorkload:
     inputs: Mapping[str, str]
     outputs: tuple[str, ...]
     changed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    referee: Literal["both", "kforge", "KernelBench"] = "both"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -60,19 +61,26 @@ class _Standing:
         return Judged(self.control.name, accepted, self.error, self.trial, self.detail)
 
 
-def check_workloads(workloads: Sequence[LoadedWorkload], secret: random.Random) -> tuple[Finding, ...]:
+def check_workloads(
+    workloads: Sequence[LoadedWorkload],
+    secret: random.Random,
+    kernelbench: Sequence[LoadedWorkload] | None = None,
+) -> tuple[Finding, ...]:
     """Try every control on every workload.
 
     Args:
         workloads: of one task, at the size to check.
         secret: seeds of kforge's draws.
+        kernelbench: the same at the size that KernelBench's referee judges at; None means at the same.
 
     Raises:
         TaskError: the reference fails, or is not fit to judge on its own inputs.
     """
     standings = [_Standing(control) for control in CONTROLS]
+    for workload in workloads if kernelbench is None else kernelbench:
+        _Pack(workload, standings, secret).kernelbench()
     for workload in workloads:
-        _Pack(workload, standings, secret).judge_all()
+        _Pack(workload, standings, secret).kforge()
     _excuse_maps(standings)
     return tuple(standing.finding() for standing in standings)
 
@@ -85,13 +93,18 @@ def _excuse_maps(standings: Sequence[_Standing]) -> None:
             standing.refusal = f"the reference is a map of single values itself: {exact[0]}"
 
 
-def checked_workload(workload: LoadedWorkload, changed: dict[str, tuple[str, str]]) -> CheckedWorkload:
+def checked_workload(
+    workload: LoadedWorkload,
+    changed: dict[str, tuple[str, str]],
+    referee: Literal["both", "kforge", "KernelBench"],
+) -> CheckedWorkload:
     """The shapes of a workload, for the verdict."""
     spec = describe_workload(workload)
     inputs = {
         i.name: _shape(i.tensor.shape) if i.tensor is not None else str(i.constant) for i in spec.inputs
     }
-    return CheckedWorkload(workload.name, inputs, tuple(_shape(o.shape) for o in spec.outputs), changed)
+    outputs = tuple(_shape(o.shape) for o in spec.outputs)
+    return CheckedWorkload(workload.name, inputs, outputs, changed, referee)
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -108,18 +121,18 @@ class _Pack:
         self._standings = standings
         self._bench = Workbench(workload, describe_workload(workload), lambda: secret.getrandbits(63))
 
-    def judge_all(self) -> None:
-        """Every trial of both referees, as long as a control stands."""
-        self._kernelbench()
+    def kforge(self) -> None:
+        """Every trial of kforge's check stage, as long as a control stands."""
         for distribution in trials("ieee"):
             if not self._standing({"kforge"}):
                 return
-            self._kforge(distribution)
+            self._trial(distribution)
 
     def _standing(self, referees: set[Referee]) -> list[_Standing]:
         return [s for s in self._standings if s.refusal is None and s.accepted & referees]
 
-    def _kernelbench(self) -> None:
+    def kernelbench(self) -> None:
+        """Every trial of KernelBench's, as long as a control stands."""
         both: set[Referee] = {"kernelbench", "kernelbench_v0"}
         weights, other_weights = self._state(KERNELBENCH_SEED), self._state(KERNELBENCH_SEED + 1)
         drawn = torch.Generator().manual_seed(KERNELBENCH_SEED)
@@ -149,7 +162,7 @@ class _Pack:
                 return False
         return True
 
-    def _kforge(self, distribution: Distribution) -> None:
+    def _trial(self, distribution: Distribution) -> None:
         found = self._truth(distribution)
         if found is None and distribution != "own":
             # As in the check stage: the reference is not fit to judge there, its own values are left.

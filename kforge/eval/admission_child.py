@@ -42,18 +42,33 @@ def _check(request: CheckRequest, started: float) -> Checked:
     from kforge.data.tasks.loader import load_task
     from kforge.data.tasks.registry import resolve
     from kforge.eval.admission import check_workloads, checked_workload
-    from kforge.eval.admission_shrink import ShrinkRule, shrink
+    from kforge.eval.admission_shrink import KERNELBENCH_RULE, ShrinkRule, shrink
 
     torch.set_num_threads(request.threads)
     task = resolve(request.task, None if request.user_dir is None else Path(request.user_dir))
     _limit_memory(request.memory_bytes)
-    rule = ShrinkRule()
     loaded = load_task(task, "full" if request.size == SHRUNK else request.size)
-    cut = [shrink(w, rule) if request.size == SHRUNK else (w, {}) for w in loaded.workloads]
-    described = tuple(checked_workload(workload, changed) for workload, changed in cut)
-    findings = check_workloads([workload for workload, _ in cut], random.Random(request.seed))
-    words = rule.words() if request.size == SHRUNK else ""
-    return Checked(findings, described, words, round(time.monotonic() - started, 3))
+    secret = random.Random(request.seed)
+    if request.size != SHRUNK:
+        described = [checked_workload(workload, {}, "both") for workload in loaded.workloads]
+        return Checked(check_workloads(loaded.workloads, secret), tuple(described), "", _since(started))
+    rule = ShrinkRule()
+    small = [shrink(workload, rule) for workload in loaded.workloads]
+    large = [shrink(workload, KERNELBENCH_RULE) for workload in loaded.workloads]
+    findings = check_workloads([w for w, _ in small], secret, [w for w, _ in large])
+    described = [
+        checked_workload(*cut, "both" if cut[1] == other[1] else "kforge")
+        for cut, other in zip(small, large, strict=True)
+    ] + [
+        checked_workload(*cut, "KernelBench")
+        for cut, other in zip(large, small, strict=True)
+        if cut[1] != other[1]
+    ]
+    return Checked(findings, tuple(described), rule.words(), _since(started))
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
 
 
 def _limit_memory(memory_bytes: int) -> None:

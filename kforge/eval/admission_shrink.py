@@ -47,15 +47,24 @@ class ShrinkRule:
     least_length: int = 8
 
     def words(self) -> str:
-        """The rule for a reader."""
+        """The rule for a reader; what KernelBench's referee may have is said beside it."""
+        large = KERNELBENCH_RULE
         return (
             "constants of the file are halved until inputs and outputs hold at most "
             f"{self.tensor_bytes // _MIB} MiB, parameters {self.parameter_bytes // _MIB} MiB, and one "
             f"forward call does at most {self.flops / 1e9:g} GFLOP of contractions and writes at most "
             f"{self.values:,} values; batch first, not below {self.least_batch}; then what leaves the "
             f"parameters alone, then the rest, the largest first, not below {self.least_length}; what "
-            "cannot be cut so far is checked as small as it gets"
+            "cannot be cut so far is checked as small as it gets; KernelBench's referee, without fp64, "
+            f"judges at up to {large.tensor_bytes // _MIB} MiB, {large.flops / 1e9:g} GFLOP and "
+            f"{large.values:,} values"
         )
+
+
+# Its verdicts depend on sizes: means over much data concentrate. So there little but the batch is cut.
+KERNELBENCH_RULE = ShrinkRule(
+    tensor_bytes=320 * _MIB, parameter_bytes=512 * _MIB, flops=12_000_000_000, values=80_000_000
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from kforge.data.tasks.loader import Value
 
+MOST_FITTED = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -75,8 +77,14 @@ def residual(fit: Fit, xs: Sequence[Tensor], ys: Sequence[Tensor]) -> float:
     return float(finite.mean()) if finite.numel() else 0.0
 
 
+def _thinned(values: Tensor) -> Tensor:
+    """At most about a million values, evenly spread: fits need no more."""
+    flat = values.reshape(-1)
+    return flat[:: max(1, flat.numel() // MOST_FITTED)].double()
+
+
 def _pooled(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    x = torch.cat([v.double().reshape(-1) for v in xs])
-    y = torch.cat([v.double().reshape(-1) for v in ys])
+    x = torch.cat([_thinned(v) for v in xs])
+    y = torch.cat([_thinned(v) for v in ys])
     finite = torch.isfinite(x) & torch.isfinite(y)
     return x[finite], y[finite]
