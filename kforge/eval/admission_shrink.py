@@ -32,6 +32,7 @@ class ShrinkRule:
 
     Attributes:
         tensor_bytes: of inputs and outputs together.
+        outputs: values that come out.
         parameter_bytes: of parameters and buffers together.
         flops: of contractions in one forward call.
         values: that all operators of one forward call write.
@@ -40,6 +41,7 @@ class ShrinkRule:
     """
 
     tensor_bytes: int = 16 * _MIB
+    outputs: int = 1 << 22
     parameter_bytes: int = 128 * _MIB
     flops: int = 300_000_000
     values: int = 1 << 22
@@ -51,19 +53,23 @@ class ShrinkRule:
         large = KERNELBENCH_RULE
         return (
             "constants of the file are halved until inputs and outputs hold at most "
-            f"{self.tensor_bytes // _MIB} MiB, parameters {self.parameter_bytes // _MIB} MiB, and one "
-            f"forward call does at most {self.flops / 1e9:g} GFLOP of contractions and writes at most "
-            f"{self.values:,} values; batch first, not below {self.least_batch}; then what leaves the "
-            f"parameters alone, then the rest, the largest first, not below {self.least_length}; what "
-            "cannot be cut so far is checked as small as it gets; KernelBench's referee, without fp64, "
-            f"judges at up to {large.tensor_bytes // _MIB} MiB, {large.flops / 1e9:g} GFLOP and "
-            f"{large.values:,} values"
+            f"{self.tensor_bytes // _MIB} MiB, outputs {self.outputs:,} values, parameters "
+            f"{self.parameter_bytes // _MIB} MiB, and one forward call does at most {self.flops / 1e9:g} "
+            f"GFLOP of contractions and writes at most {self.values:,} values; batch first, not below "
+            f"{self.least_batch}; then what leaves the parameters alone, then the rest, the largest first, "
+            f"not below {self.least_length}; what cannot be cut so far is checked as small as it gets; "
+            f"KernelBench's referee, without fp64, judges at up to {large.tensor_bytes // _MIB} MiB, "
+            f"{large.flops / 1e9:g} GFLOP and {large.values:,} values"
         )
 
 
 # Its verdicts depend on sizes: means over much data concentrate. So there little but the batch is cut.
 KERNELBENCH_RULE = ShrinkRule(
-    tensor_bytes=320 * _MIB, parameter_bytes=512 * _MIB, flops=12_000_000_000, values=80_000_000
+    tensor_bytes=320 * _MIB,
+    outputs=1 << 22,
+    parameter_bytes=512 * _MIB,
+    flops=12_000_000_000,
+    values=80_000_000,
 )
 
 
@@ -74,26 +80,26 @@ class Cost:
     inputs: Shapes
     parameters: Shapes
     tensor_bytes: int
+    outputs: int
     parameter_bytes: int
     flops: int
     values: int
 
     def excess(self, rule: ShrinkRule) -> float:
         """The largest of its figures over the rule's; at most one where it fits."""
-        return max(
-            self.tensor_bytes / rule.tensor_bytes,
-            self.parameter_bytes / rule.parameter_bytes,
-            self.flops / rule.flops,
-            self.values / rule.values,
-        )
+        return max(self._shares(rule))
 
     def total(self, rule: ShrinkRule) -> float:
         """All figures over the rule's, summed: falls with every useful cut."""
+        return sum(self._shares(rule))
+
+    def _shares(self, rule: ShrinkRule) -> tuple[float, ...]:
         return (
-            self.tensor_bytes / rule.tensor_bytes
-            + self.parameter_bytes / rule.parameter_bytes
-            + self.flops / rule.flops
-            + self.values / rule.values
+            self.tensor_bytes / rule.tensor_bytes,
+            self.outputs / rule.outputs,
+            self.parameter_bytes / rule.parameter_bytes,
+            self.flops / rule.flops,
+            self.values / rule.values,
         )
 
 
@@ -152,6 +158,7 @@ def _cost(workload: LoadedWorkload, construct_on: str) -> Cost:
         inputs=_shapes(values),
         parameters=_shapes(state),
         tensor_bytes=_bytes([*values, *outputs]),
+        outputs=sum(output.numel() for output in outputs),
         parameter_bytes=_bytes(state),
         flops=int(flops.get_total_flops()),
         values=counter.values,

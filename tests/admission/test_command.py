@@ -40,7 +40,9 @@ def test_a_good_task_is_admitted_and_its_verdict_reused(kforge: Terminal) -> Non
     assert fresh[0]["reused"] is False
     assert fresh[0]["verdict"]["findings"] == verdict["verdict"]["findings"]  # the same seed
 
-    # Another source is another task, whatever its name.
+
+def test_another_source_is_another_task_whatever_its_name(kforge: Terminal) -> None:
+    assert kforge("tasks", "check", "./good.py").code == 0
     path = kforge.cwd / "good.py"
     path.write_text(path.read_text() + "\n# changed\n")
     assert kforge("tasks", "check", "./good.py", "--json").document[0]["reused"] is False
@@ -65,7 +67,8 @@ def test_what_cannot_be_checked_is_listed_and_the_rest_goes_on(kforge: Terminal)
     assert text.code == 1
     assert "its process was killed by signal 11" in text.out
     assert text.out.rstrip().endswith("1 degenerate, 1 unchecked")
-    assert "[1/2]" in text.err and "stored before" in text.err
+    assert "[1/2]" in text.err
+    assert "stored before" in text.err
 
 
 def test_nothing_but_an_uncheckable_task_is_a_wrong_task(kforge: Terminal) -> None:

@@ -47,7 +47,7 @@ def stored(store: Store, verdict: AdmissionVerdict, second: float, **changed: st
         "harness": "now",
         **changed,
     }
-    store.record_admission(NewAdmission(**values, verdict=verdict), at(second))  # type: ignore[arg-type]
+    store.record_admission(NewAdmission(**values, verdict=verdict), at(second))
 
 
 @pytest.fixture
@@ -109,21 +109,15 @@ def test_every_output_shows_a_degenerate_task(tmp_path: Path) -> None:
             name="demo", task_id=task.id, size="full", language="sycl", seed=0, config=config, now=at(0)
         )
     line = "degenerate; kforge accepts zeros (size shrunk)"
-    evaluated = kforge("eval", "not.py", "--task", "mine.py")
-    assert evaluated.code == 1
-    assert f"task admission: {line}" in evaluated.out
     assert kforge("eval", "not.py", "--task", "mine.py", "--json").document["task_admission"] == {
         "status": "degenerate", "line": line, "next": f"kforge tasks check {path}", "size": "shrunk",
         "current": True, "checked_at": "2030-01-02T03:04:06.678901Z", "accepted": {"kforge": ["zeros"]},
     }  # fmt: skip
     assert f"task admission: {line}" in kforge("report", "demo").out
-    assert kforge("report", "demo", "--json").document["task_admission"]["status"] == "degenerate"
     assert kforge("report", "demo", "--html", "r.html").code == 0
     page = (desk / "r.html").read_text(encoding="utf-8")
     assert "This task is degenerate." in page
     assert line in page
-    shown = kforge("tasks", "show", "mine.py")
-    assert f"admission: {line}" in shown.out
     assert kforge("tasks", "show", "mine.py", "--json").document["admission"]["line"] == line
     listed = {each["id"]: each["admission"] for each in kforge("tasks", "list", "--json").document}
     assert (listed["kb/L1/1"], listed["kb/L1/3"]) == ("degenerate", "unknown")
