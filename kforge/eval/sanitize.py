@@ -25,6 +25,7 @@ LIMITS = Limits(wall_s=300.0)
 _PLACES = ("/usr/local/cuda/bin/compute-sanitizer", "/opt/cuda/bin/compute-sanitizer")
 _CHILD = str(Path(__file__).with_name("sanitize_child.py"))
 _SUMMARY = re.compile(r"(ERROR|RACECHECK) SUMMARY: .*")
+_ENDED = "Target application returned an error"
 _FINDING = re.compile(r"^========= (?!COMPUTE-SANITIZER|ERROR SUMMARY|RACECHECK SUMMARY|\s)(.+)$", re.M)
 
 
@@ -104,11 +105,13 @@ async def sanitize(
 
 
 def read(tool: Tool, exit_code: int | None, output: str) -> Sanitized:
-    """What the tool's output and exit code say.
+    """What the tool's output and exit code say. A run that the device ended is a finding of every tool.
 
     Raises:
         InfraError: they say that it could not look.
     """
+    if _SUMMARY.search(output) is not None and _ENDED in output:
+        return Sanitized(tool, False, tuple(_FINDING.findall(output))[:10])
     if _SUMMARY.search(output) is None or exit_code not in (0, FOUND):
         raise InfraError(
             f"compute-sanitizer {tool} ended with code {exit_code}: {output.strip()[-500:]}",

@@ -24,6 +24,18 @@ RACE = """========= COMPUTE-SANITIZER
 """
 
 
+ENDED = """========= COMPUTE-SANITIZER
+========= Target application returned an error
+========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)
+"""
+
+
+def test_a_run_that_the_device_ended_is_a_finding() -> None:
+    found = read("racecheck", 1, ENDED)
+    assert not found.clean
+    assert found.findings == ("Target application returned an error",)
+
+
 def test_a_clean_run_is_clean() -> None:
     found = read("memcheck", 0, CLEAN)
     assert found.clean
