@@ -45,6 +45,7 @@ def _check(request: CheckRequest, started: float) -> Checked:
     from kforge.eval.admission_shrink import KERNELBENCH_RULE, ShrinkRule, shrink
 
     torch.set_num_threads(request.threads)
+    torch.manual_seed(request.seed)  # for references that draw while they run: dropout in training mode
     task = resolve(request.task, None if request.user_dir is None else Path(request.user_dir))
     _limit_memory(request.memory_bytes)
     loaded = load_task(task, "full" if request.size == SHRUNK else request.size)
