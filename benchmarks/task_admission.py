@@ -61,8 +61,40 @@ EXPECTED = (
     Expected(1, "rows_1_percent", "kernelbench_v0", _set(94, 96)),
 )  # fmt: skip
 
-# (level, control, referee, task): why it is not found here.
-EXPLAINED: Mapping[tuple[int, str, str, int], str] = {}
+# (level, control, referee, task): why it is not found here. "of the tolerance": the largest error of each of
+# KernelBench's five trials over atol + rtol |value|; all must stay below 1.
+EXPLAINED: Mapping[tuple[int, str, str, int], str] = {
+    (2, "constant", "kernelbench_v0", 22): (
+        "borderline in the screen too; 0.78 to 1.62 of the tolerance at batch 64"
+    ),
+    (2, "input_independent", "kernelbench_v0", 22): (
+        "borderline in the screen too; 1.22 to 1.70 of the tolerance at batch 64, 0.35 to 0.84 at batch 4"
+    ),
+    (2, "template", "kernelbench_v0", 22): "as for the constant",
+    (2, "constant", "kernelbench_v0", 55): (
+        "borderline in the screen too; in_features is cut to 2,048, for 32,768 need 4 GiB of weights: "
+        "1.20 to 4.34 of the tolerance"
+    ),
+    (2, "input_independent", "kernelbench_v0", 55): "the same: 0.70 to 4.85 of the tolerance",
+    (2, "input_independent", "kernelbench_v0", 58): (
+        "one of five trials is at 1.03 of the tolerance, the others at 0.81 to 0.90"
+    ),
+    (1, "constant", "kernelbench_v0", 48): (
+        "borderline in the screen; 1.17 to 1.36 of the tolerance in these five trials"
+    ),
+    (1, "known_moments", "kernelbench_v0", 33): (
+        "rows are cut from 512 x 512 to 128 x 128: 0.77 to 1.14 of the tolerance; uncut 0.23 to 0.32"
+    ),
+    (1, "known_moments", "kernelbench_v0", 34): (
+        "rows are cut from 512 x 512 to 64 x 128: 2.96 to 3.85 of the tolerance; at 256 x 512 0.80 to 0.98"
+    ),
+    (1, "known_moments", "kernelbench_v0", 35): (
+        "rows are cut from 512 x 512 to 64 x 128: 0.90 to 1.10 of the tolerance; at 256 x 512 0.18 to 0.26"
+    ),
+    (1, "rows_10_percent", "kernelbench", 94): (
+        "of 1,024 rows instead of 32,768: 0.29 to 0.98 of the tolerance in four trials, 1.38 in one"
+    ),
+}
 
 
 def main(path: str) -> int:
@@ -106,7 +138,9 @@ def _comparison(checked: list[dict[str, Any]]) -> list[tuple[int, str, str, int]
         tolerance = "1e-4" if each.referee == "kernelbench" else "1e-2"
         cells = [_list(each.tasks & found), _list(lost), _list(found - each.tasks)]
         print(f"| {each.level} | {each.control} | {tolerance} | {' | '.join(cells)} |")
-    print("\nNot found, and why:\n")
+    print(
+        '\nNot found, and why ("of the tolerance": worst error over atol + rtol |value|, all must be < 1):\n'
+    )
     for case in missing:
         level, control, _, task = case
         print(f"- L{level}/{task} {control}: {EXPLAINED.get(case, 'not explained')}")
