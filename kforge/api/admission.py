@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -161,10 +162,12 @@ def admission_of(task_id: str, task_hash: str | None, size: str, store_url: str 
         size: that is looked at.
         store_url: default: the user's own store.
     """
-    from kforge.data.store import Store
-
     if task_hash is None:
         return unknown(task_id)
+    if importlib.util.find_spec("sqlalchemy") is None:  # a box that only evaluates has no store
+        return unknown(task_id)
+    from kforge.data.store import Store
+
     url = places().store_url if store_url is None else store_url
     try:
         with Store.open(url, create=False) as store:
