@@ -8,7 +8,6 @@ of the processors between the reply and their stop is added to the time, as if i
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from dataclasses import replace
@@ -16,11 +15,11 @@ from dataclasses import replace
 from kforge.clock import Clock
 from kforge.eval.runner_client import RunnerClient, RunnerHung, Sample
 from kforge.eval.runner_main import GO, NOOP
+from kforge.eval.threads import processor_us, standing
 
 # Pauses of the poll: a thread that is to stop needs a processor for it, which a busy poll would keep.
 POLL_S = 100e-6
 STOP_LIMIT_S = 30.0
-_STILL = frozenset("TtZX")  # stopped, traced, dead
 
 
 class Standstill:
@@ -44,10 +43,10 @@ class Standstill:
         """
         self._client.send_signal(signal.SIGSTOP)
         deadline = time.monotonic() + STOP_LIMIT_S
-        before: frozenset[str] | None = None
+        before: frozenset[tuple[int, int]] | None = None
         while True:
             time.sleep(POLL_S)
-            threads = _threads(self._client.pid)
+            threads = standing((self._client.pid,))
             # Twice the same: one that started during the first look would be missing in it.
             if threads is not None and threads == before:
                 return
@@ -70,35 +69,9 @@ class Standstill:
 
     def _timed(self, request: bytes, clock: Clock, limit_s: float) -> Sample:
         sample = self._client.timed(request, clock, limit_s, self.release)
-        replied_us = self._processor_us()
+        replied_us = processor_us((self._client.pid,))
         self.halt()
-        after_reply_us = self._processor_us() - replied_us
+        after_reply_us = processor_us((self._client.pid,)) - replied_us
         if not self._charged:
             return sample
         return replace(sample, wall_us=sample.wall_us + after_reply_us / self._processors)
-
-    def _processor_us(self) -> float:
-        """Processor time of all its threads so far; 0 once it is gone, which the next request will say."""
-        try:
-            return time.clock_gettime(_processor_clock(self._client.pid)) * 1e6
-        except OSError:
-            return 0.0
-
-
-def _processor_clock(pid: int) -> int:
-    """The kernel's clock of a whole process's processor time (clock_getcpuclockid)."""
-    return (~pid << 3) | 2
-
-
-def _threads(pid: int) -> frozenset[str] | None:
-    """Ids of all threads if none can run; None if one can. A process that is gone has none."""
-    found: set[str] = set()
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/stat", "rb") as stat:
-                if chr(stat.read().rpartition(b") ")[2][0]) not in _STILL:
-                    return None
-            found.add(thread)
-    except (FileNotFoundError, ProcessLookupError):
-        return frozenset() if not os.path.exists(f"/proc/{pid}") else None
-    return frozenset(found)

@@ -11,9 +11,10 @@ import os
 import signal
 import time
 
+from kforge.eval.threads import processor_us, standing
+
 POLL_S = 50e-6
 STOP_LIMIT_S = 30.0
-_STILL = frozenset("TtZX")  # stopped, traced, dead
 
 
 class Tree:
@@ -39,7 +40,7 @@ class Tree:
         while True:
             self._members = self._all()
             self._send(signal.SIGSTOP)
-            threads = _standing(self._members)
+            threads = standing(self._members)
             # Twice the same: who was born during the first look would be missing in it.
             if threads is not None and threads == before:
                 return True
@@ -62,11 +63,7 @@ class Tree:
 
     def processor_us(self) -> float:
         """Processor time of all that are known so far; who is gone counts no more."""
-        total = 0.0
-        for pid in self._members:
-            with contextlib.suppress(OSError):
-                total += time.clock_gettime((~pid << 3) | 2)  # the kernel's clock of that whole process
-        return total * 1e6
+        return processor_us(self._members)
 
     def _send(self, number: signal.Signals) -> None:
         for pid in self._members:
@@ -93,19 +90,3 @@ def below(root: int) -> tuple[int, ...]:
         found += more
         stack += more
     return tuple(found)
-
-
-def _standing(members: tuple[int, ...]) -> frozenset[tuple[int, int]] | None:
-    """(process, thread) of all if none can run; None if one can."""
-    found: set[tuple[int, int]] = set()
-    for pid in members:
-        try:
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{thread}/stat", "rb") as stat:
-                    if chr(stat.read().rpartition(b") ")[2][0]) not in _STILL:
-                        return None
-                found.add((pid, int(thread)))
-        except (FileNotFoundError, ProcessLookupError):
-            if os.path.exists(f"/proc/{pid}"):
-                return None
-    return frozenset(found)
