@@ -223,7 +223,7 @@ class Contender:
         for storage, slot in zip(self._held, self.layout.slots, strict=True):
             if storage["role"] in GIVEN_ROLES:
                 value = next(values)
-                if not torch.equal(_raw(self._like(slot, value)), _raw(value)):
+                if not torch.equal(integers(self._like(slot, value)), integers(value)):
                     return Damage("input_changed", f"changed {storage_name(storage)}, which is read-only")
         return None
 
@@ -247,5 +247,9 @@ def storage_name(storage: dict[str, Any]) -> str:
     return f"the {storage['role']} buffer{name} ({storage['bytes']} bytes)"
 
 
-def _raw(values: Tensor) -> Tensor:
-    return values.contiguous().reshape(-1).view(torch.uint8)
+_SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def integers(values: Tensor) -> Tensor:
+    """The same bits as integers, so that NaN equals itself."""
+    return values.view(_SAME_WIDTH[values.itemsize])

@@ -18,7 +18,7 @@ from kforge.clock import Clock
 from kforge.errors import InfraError
 from kforge.eval import cuda_driver, runner_cuda
 from kforge.eval.arena import GUARD_PATTERN, Slot
-from kforge.eval.contender import Damage, RunLimits, storage_name
+from kforge.eval.contender import Damage, RunLimits, integers, storage_name
 from kforge.eval.cuda_driver import CudaFailed
 from kforge.eval.cuda_layout import lay_out_plan
 from kforge.eval.plan import GIVEN_ROLES
@@ -158,7 +158,7 @@ class CudaContender:
             return Damage("guard", f"wrote outside its memory: {zone.side} {name}")
         compared = () if "inputs_compared" in self._off else zip(self._given, given, strict=True)
         for storage, value in compared:
-            if not torch.equal(_integers(self._like(storage, value)), _integers(value)):
+            if not torch.equal(integers(self._like(storage, value)), integers(value)):
                 return Damage("input_changed", f"changed {storage_name(storage)}, which is read-only")
         return None
 
@@ -173,11 +173,3 @@ class CudaContender:
             return torch.empty_like(value)
         flat = region.view(value.dtype)
         return flat.as_strided(value.shape, value.stride(), flat.storage_offset())
-
-
-_SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def _integers(values: Tensor) -> Tensor:
-    """The same bits as integers, so that NaN equals itself."""
-    return values.view(_SAME_WIDTH[values.itemsize])

@@ -16,7 +16,7 @@ from torch import Tensor
 from kforge.clock import Clock
 from kforge.data.tasks.loader import Value
 from kforge.eval.arena import ALIGN_BYTES, Slot, lay_out
-from kforge.eval.contender import Damage, RunLimits
+from kforge.eval.contender import Damage, RunLimits, integers
 from kforge.eval.open import claims
 from kforge.eval.open.calls import CONTROL, HEAD_BYTES, TOLD, arguments_of, span_bytes
 from kforge.eval.open.store import HostStore, Store, shaped
@@ -227,14 +227,6 @@ class OpenContender:
         if wrong is not None or not self._protocol.has("inputs_compared"):
             return wrong
         for position, (slot, value) in enumerate(zip(self._places.inputs[self._chosen], given, strict=False)):
-            if not torch.equal(_integers(self._like(slot, value)), _integers(value)):
+            if not torch.equal(integers(self._like(slot, value)), integers(value)):
                 return Damage("input_changed", f"forward changed its input {position}, which is read-only")
         return None
-
-
-_SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def _integers(values: Tensor) -> Tensor:
-    """The same bits as integers, so that NaN equals itself."""
-    return values.view(_SAME_WIDTH[values.itemsize])

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from kforge.errors import InfraError
+from kforge.eval.compile_sycl import SYSTEM_PATHS
 from kforge.eval.open.extension_calls import ExtensionCall, UnusableCall
 from kforge.eval.open.extension_static import FoundCall, Reading, read_calls
 from kforge.eval.sandbox import (
@@ -28,17 +29,6 @@ RECORD_LIMITS = Limits(
 )
 MAX_CALLS = 32
 _CHILD = str(Path(__file__).with_name("extension_record_child.py"))
-_SYSTEM_PATHS = (
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/bin",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/proc",
-    "/sys",
-    "/dev",
-)
 _CALL = TypeAdapter(ExtensionCall)
 
 
@@ -90,7 +80,7 @@ async def _record(text: str, python: str) -> tuple[FoundCall, ...] | BuildFailed
     with TemporaryDirectory(prefix="kforge-record-") as scratch:
         # torch may lie outside this environment, named by a path file.
         installed = [entry for entry in sys.path if Path(entry).is_dir()]
-        readable = (sys.prefix, sys.base_prefix, PACKAGE_ROOT, *installed, *_SYSTEM_PATHS)
+        readable = (sys.prefix, sys.base_prefix, PACKAGE_ROOT, *installed, *SYSTEM_PATHS)
         try:
             ended = await run_limited(
                 [python, "-I", "-B", _CHILD, PACKAGE_ROOT],

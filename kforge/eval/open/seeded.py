@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
-from kforge.eval.inputs import Distribution
 from kforge.eval.state import tensors_of
-from kforge.eval.workbench import Draw, Workbench
+from kforge.eval.workbench import Workbench
 
 
 class SeededBench(Workbench):
@@ -20,8 +17,6 @@ class SeededBench(Workbench):
         """Use the weights of another seed from here on."""
         self._state = tensors_of(self.workload.model(seed, self._device))
 
-    def draw(self, distribution: Distribution) -> Draw:
-        """Fresh inputs from a fresh secret seed, and the seed's weights."""
-        drawn = super().draw(distribution)
+    def _drawn_state(self) -> dict[str, Tensor]:
         assert self._state is not None, "reseed first"
-        return replace(drawn, state={name: value.detach().clone() for name, value in self._state.items()})
+        return {name: value.detach().clone() for name, value in self._state.items()}
