@@ -24,11 +24,12 @@ from pathlib import Path
 
 from benchmarks.soak_mix import Entry, mix, name_of
 from kforge.eval.candidate import parse_candidate
+from kforge.eval.threads import below
 from kforge.search.pool import EvaluationRequest
 from kforge.types import Built, CandidateSource, Outcome, Passed
 from kforge.workers.hardware import choose_device
 from kforge.workers.local import LocalPool
-from kforge.workers.measuring import _descendants, _orphans
+from kforge.workers.measuring import _orphans
 from tests.survival.scene import TASK, role
 
 RETRIES = 2
@@ -79,7 +80,7 @@ async def hit(pool: LocalPool, entry: Entry) -> None:
     await asyncio.sleep(0.3)
     for _ in range(1000):
         leader = pool._worker.pid
-        for pid in () if leader is None else (leader, *_descendants(leader)):
+        for pid in () if leader is None else (leader, *below(leader)):
             if role(pid, leader or 0) == who:
                 os.kill(pid, number)
                 return

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from kforge.eval.contender import Challenger
 from kforge.eval.protocol import Protocol
-from kforge.eval.runner_client import RunnerDied, RunnerHung, RunnerRefused
+from kforge.eval.runner_client import RunnerDied, RunnerHung, RunnerMoved, RunnerRefused
 from kforge.eval.workbench import Draw, Verified, Workbench, Wrong
-from kforge.types import CheckFailed, Precision, Rejected, TimedOut
+from kforge.types import CheckFailed, Precision, Rejected, Suspect, TimedOut
 
 
 class Stop(Exception):
@@ -56,6 +56,9 @@ class Stage:
                     "most often"
                 )
                 raise Stop(CheckFailed(reason, "crash", self.workload, self.trial)) from error
+            case RunnerMoved():
+                reason = "the candidate worked while it had to stand still, outside the timed requests"
+                raise Stop(Suspect(reason, str(error))) from error
             case RunnerRefused():
                 raise Stop(CheckFailed(str(error), error.kind, self.workload, self.trial)) from error
             case _:

@@ -50,6 +50,10 @@ class RunnerHung(RunnerFailed):
         self.limit_s = limit_s
 
 
+class RunnerMoved(RunnerFailed):
+    """It was to stand still and did not; the text says what showed it."""
+
+
 class RunnerRefused(RunnerFailed):
     """The runtime refused a module or a launch, or found damage; the text says why, the kind what it was."""
 

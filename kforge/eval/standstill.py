@@ -69,9 +69,9 @@ class Standstill:
 
     def _timed(self, request: bytes, clock: Clock, limit_s: float) -> Sample:
         sample = self._client.timed(request, clock, limit_s, self.release)
-        replied_us = processor_us((self._client.pid,))
+        replied_us = processor_us(self._client.pid)
         self.halt()
-        after_reply_us = processor_us((self._client.pid,)) - replied_us
+        after_reply_us = processor_us(self._client.pid) - replied_us
         if not self._charged:
             return sample
         return replace(sample, wall_us=sample.wall_us + after_reply_us / self._processors)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from kforge.errors import InfraError, KforgeError
 from kforge.eval.sandbox import PACKAGE_ROOT
 from kforge.eval.scratch import Scratch
+from kforge.eval.threads import below
 from kforge.workers.hardware import device_environment
 
 LINE_LIMIT_BYTES = 64 << 20
@@ -146,7 +147,7 @@ class MeasuringProcess:
 
 
 async def _end(process: asyncio.subprocess.Process, scratch: str) -> None:
-    for pid in {*_descendants(process.pid), *_orphans(scratch)}:
+    for pid in {*below(process.pid), *_orphans(scratch)}:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -185,7 +186,6 @@ async def _unless_stopped(leader: int, work: Coroutine[Any, Any, Answer]) -> Ans
 class _Process:
     pid: int
     state: str
-    parent: int
     group: int
 
 
@@ -197,8 +197,8 @@ def _processes() -> Iterator[_Process]:
                 contextlib.suppress(OSError, ValueError, IndexError),
                 open(f"/proc/{entry.name}/stat") as file,
             ):
-                state, parent, group = file.read().rpartition(")")[2].split()[:3]
-                yield _Process(int(entry.name), state, int(parent), int(group))
+                state, _, group = file.read().rpartition(")")[2].split()[:3]
+                yield _Process(int(entry.name), state, int(group))
 
 
 def _orphans(scratch: str) -> list[int]:
@@ -213,18 +213,4 @@ def _orphans(scratch: str) -> list[int]:
             with contextlib.suppress(OSError), open(f"/proc/{entry.name}/environ", "rb") as file:
                 if mark in file.read().split(b"\0"):
                     found.append(int(entry.name))
-    return found
-
-
-def _descendants(root: int) -> list[int]:
-    """Process ids below ``root``, deepest last: runners lead sessions of their own."""
-    children: dict[int, list[int]] = {}
-    for process in _processes():
-        children.setdefault(process.parent, []).append(process.pid)
-    found: list[int] = []
-    stack = [root]
-    while stack:
-        below = children.get(stack.pop(), [])
-        found += below
-        stack += below
     return found

@@ -16,10 +16,10 @@ from kforge.data.tasks.loader import load_task
 from kforge.data.tasks.registry import resolve
 from kforge.eval.pipeline import build_candidate
 from kforge.eval.protocol import DEFAULT_PROTOCOL
+from kforge.eval.threads import below
 from kforge.eval.verifier import Verifier
 from kforge.eval.worker import PREPARATIONS
 from kforge.types import Built, CandidateSource, DeviceInfo, Outcome
-from kforge.workers.measuring import _descendants
 from tests.survival.scene import role
 
 TASK, SIZE = "kb/L1/19", "small"
@@ -70,7 +70,7 @@ class GpuScene:
     @staticmethod
     def runners() -> list[int]:
         """Process ids of living runners."""
-        return [p for p in _descendants(os.getpid()) if role(p, os.getpid()) == "runner"]
+        return [p for p in below(os.getpid()) if role(p, os.getpid()) == "runner"]
 
     def _hit_runner(self, number: signal.Signals) -> None:
         deadline = time.monotonic() + 10.0

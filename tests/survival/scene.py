@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kforge.eval.candidate import parse_candidate
+from kforge.eval.threads import below
 from kforge.search.pool import EvaluationRequest
 from kforge.types import Built, CandidateSource, Outcome
 from kforge.workers import measuring
 from kforge.workers.hardware import choose_device
 from kforge.workers.local import LocalPool
-from kforge.workers.measuring import _descendants, _orphans
+from kforge.workers.measuring import _orphans
 
 Who = Literal["verifier", "fork server", "tracker", "baseline", "runner"]
 When = Literal["idle", "check", "bench"]
@@ -135,7 +136,7 @@ class Scene:
     def _hit(self, who: Who, number: signal.Signals) -> bool:
         leader = self.pool._worker.pid
         assert leader is not None
-        for pid in (leader, *_descendants(leader)):
+        for pid in (leader, *below(leader)):
             if role(pid, leader) == who:
                 os.kill(pid, number)
                 return True

@@ -21,6 +21,7 @@ from kforge.eval.compiled import Compiled
 from kforge.eval.plan import LaunchPlan
 from kforge.eval.plan_process import PLAN_LIMITS, plan_candidate
 from kforge.eval.sandbox import Limits, run_limited_sync
+from kforge.eval.threads import below
 from kforge.types import (
     BuildFailed,
     CandidateSource,
@@ -32,7 +33,6 @@ from kforge.types import (
     TimedOut,
 )
 from kforge.workers.hardware import choose_device
-from kforge.workers.measuring import _descendants
 from tests.plan.examples import DEVICE, WORKLOAD, candidate
 from tests.survival.scene import request
 
@@ -78,9 +78,9 @@ async def _with_signal(number: signal.Signals, tmp_path: Path) -> End:
     builder = SyclBuilder()
     device = choose_device("sycl", "cpu")
     task = asyncio.create_task(builder.build(request().source, {}, device, tmp_path))
-    while not (below := [p for p in _descendants(os.getpid()) if _is_build_child(p)]):
+    while not (built := [p for p in below(os.getpid()) if _is_build_child(p)]):
         await asyncio.sleep(0.01)
-    for pid in below:
+    for pid in built:
         os.kill(pid, number)
     return await task
 

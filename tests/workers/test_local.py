@@ -12,11 +12,11 @@ import pytest
 
 from kforge.errors import TaskError
 from kforge.eval.candidate import parse_candidate
+from kforge.eval.threads import below
 from kforge.search.pool import EvaluationRequest
 from kforge.types import Built, CandidateSource, CheckFailed, InfraFailed, Passed, ScreenedOut, Unstable
 from kforge.workers.hardware import choose_device
 from kforge.workers.local import LocalPool, describe_task
-from kforge.workers.measuring import _descendants
 
 pytestmark = pytest.mark.sycl
 TASK, SIZE = "kb/L1/88", "small"
@@ -97,7 +97,7 @@ def test_a_killed_runner_is_the_candidate_s_crash_and_the_place_is_free(cache: P
         await asyncio.sleep(3)
         worker = pool._worker.pid
         assert worker is not None
-        for pid in reversed(_descendants(worker)):
+        for pid in reversed(below(worker)):
             if _is_runner(pid):
                 os.kill(pid, signal.SIGKILL)
         report = await measuring
@@ -125,7 +125,7 @@ def test_no_process_is_left_when_the_pool_closes(cache: Path) -> None:
         await asyncio.sleep(2)
         worker = pool._worker.pid
         assert worker is not None
-        seen.extend([worker, *_descendants(worker)])
+        seen.extend([worker, *below(worker)])
         measuring.cancel()
         await asyncio.gather(measuring, return_exceptions=True)
 

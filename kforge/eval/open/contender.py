@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from kforge.eval.open.calls import CONTROL, HEAD_BYTES, TOLD, arguments_of, span
 from kforge.eval.open.store import HostStore, Store, shaped
 from kforge.eval.open.tree import Tree
 from kforge.eval.protocol import Protocol
-from kforge.eval.runner_client import RunnerClient, RunnerHung, Sample
+from kforge.eval.runner_client import RunnerClient, RunnerHung, RunnerMoved, Sample
 from kforge.eval.runner_main import GO, NOOP
 from kforge.types import TensorSpec
 
@@ -89,7 +88,7 @@ class OpenContender:
         outputs: as the reference makes them.
         protocol: limits and defences.
         secret: chooses places.
-        kind: a trusted one is told nothing new by its own clock, and starts no processes.
+        kind: a trusted one starts no processes, and is not suspected of moving while it stands still.
     """
 
     def __init__(
@@ -115,7 +114,6 @@ class OpenContender:
         self._tree: Tree | None = None
         if protocol.has("untimed_steps"):
             self._tree = Tree(self.client.pid, with_root=kind == "trusted")
-        self._processors = os.cpu_count() or 1
         self._chosen = 0
         self._target = 0
 
@@ -133,10 +131,10 @@ class OpenContender:
         """End the process; safe to call twice."""
         self.client.close()
 
-    def construct(self) -> None:
+    def construct(self, clock: Clock) -> None:
         """Run the candidate's file and make its model; raises ``RunnerFailed``."""
         self.client.ask({"do": "construct"}, self._protocol.load_limit_s)
-        self.halt()
+        self.halt(clock)
 
     def missing(self) -> tuple[str, ...]:
         """Calls for extensions that it could not have, as JSON; a claim."""
@@ -145,11 +143,21 @@ class OpenContender:
     def _told(self) -> bytes:
         return bytes(self.client.arena.view(TOLD))
 
-    def halt(self) -> None:
-        """Have it stand still; raises ``RunnerHung``."""
-        if self._tree is not None and not self._tree.halt():
+    def halt(self, clock: Clock) -> float:
+        """Have it stand still; returns when it did, in seconds on the clock. Raises ``RunnerHung``."""
+        still_s = clock.monotonic() if self._tree is None else self._tree.halt(clock)
+        if still_s is None:
             self.client.kill()
             raise RunnerHung("a process of the candidate does not stop")
+        return still_s
+
+    def require_still(self) -> None:
+        """Raises ``RunnerMoved`` if a candidate did anything since it was stopped."""
+        if self._tree is None or self._kind == "trusted" or not self._protocol.has("paused_candidate"):
+            return
+        found = self._tree.moved()
+        if found is not None:
+            raise RunnerMoved(found)
 
     # ------------------------------------------------------------------------------------- calls
 
@@ -192,18 +200,17 @@ class OpenContender:
         return self._timed(NOOP, clock, limit_s)
 
     def _timed(self, request: bytes, clock: Clock, limit_s: float) -> Sample:
-        tree = self._tree
-        if tree is None:
+        """From before its processes are let go until all of them stand still again.
+
+        Whatever it does lies between the two, so working on after the reply gains nothing but what stopping
+        an idle process takes, and that is in the floor.
+        """
+        if self._tree is None:
             return self.client.timed(request, clock, limit_s)
-        sample = self.client.timed(request, clock, limit_s, tree.release)
-        replied_us = tree.processor_us()
-        self.halt()
-        if self._kind == "trusted":
-            return sample
-        # What it uses between its reply and its stop, as if spread evenly. A process that was born in the
-        # call counts whole: more than its share, never less.
-        after_us = max(0.0, tree.processor_us() - replied_us)
-        return replace(sample, wall_us=sample.wall_us + after_us / self._processors)
+        self.require_still()
+        started = clock.monotonic()
+        sample = self.client.timed(request, clock, limit_s, self._tree.release)
+        return replace(sample, wall_us=(self.halt(clock) - started) * 1e6)
 
     # ------------------------------------------------------------------------------------- results
 

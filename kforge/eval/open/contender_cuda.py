@@ -60,6 +60,7 @@ class CudaOpenContender(OpenContender):
     def _timed(self, request: bytes, clock: Clock, limit_s: float) -> Sample:
         """From before the values are copied in until the outputs have been copied out."""
         tree = self._tree
+        self.require_still()
         started = clock.monotonic()
 
         def begin() -> None:
@@ -72,7 +73,7 @@ class CudaOpenContender(OpenContender):
         self._taken = [output.clone() for output in OpenContender.outputs(self)]
         self._store.finish()
         wall_us = (clock.monotonic() - started) * 1e6
-        self.halt()
+        self.halt(clock)
         return replace(sample, wall_us=wall_us)
 
     def outputs(self) -> list[Tensor]:

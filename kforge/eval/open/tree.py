@@ -1,4 +1,4 @@
-"""A candidate's processes, all of them: stopped, seen to stand still, let go, ended.
+"""A candidate's processes, all of them: stopped, seen to stand still, found as they were left, let go, ended.
 
 The process that its starter knows waits for the candidate's own, and adopts whatever loses its parent, so
 the tree below it is complete.
@@ -10,11 +10,26 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import dataclass
 
-from kforge.eval.threads import processor_us, standing
+from kforge.clock import Clock
+from kforge.eval.threads import Look, below, look, processor_us
 
 POLL_S = 50e-6
 STOP_LIMIT_S = 30.0
+# What the kernel may charge a thread that it is just taking off its processor.
+SETTLING_US = 50.0
+# Somebody else's process that ends during a look spoils it; somebody who runs spoils all.
+RELOOK_LIMIT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """How all stood when they were stopped."""
+
+    threads: frozenset[tuple[int, int]]
+    main: int
+    processor_us: dict[int, float]
 
 
 class Tree:
@@ -28,29 +43,64 @@ class Tree:
     def __init__(self, root: int, *, with_root: bool = False) -> None:
         self.root = root
         self._with_root = with_root
-        self._members: tuple[int, ...] = ()
+        self._members: tuple[int, ...] = (root,) if with_root else ()
+        self._left: _Left | None = None
 
-    def _all(self) -> tuple[int, ...]:
-        return (self.root,) if self._with_root else below(self.root)
+    def _look(self) -> Look:
+        seen = look(self.root, with_root=self._with_root)
+        self._members = seen.members
+        return seen
 
-    def halt(self) -> bool:
-        """Stop all; return when all stand still, False when one does not within the limit."""
+    def halt(self, clock: Clock) -> float | None:
+        """Stop all, and return when all stand still.
+
+        Returns:
+            Seconds on the clock when they did; None when one does not within the limit.
+        """
         deadline = time.monotonic() + STOP_LIMIT_S
-        before: frozenset[tuple[int, int]] | None = None
+        before: Look | None = None
+        seen_s = 0.0
         while True:
-            self._members = self._all()
             self._send(signal.SIGSTOP)
-            threads = standing(self._members)
+            seen, now_s = self._look(), clock.monotonic()
             # Twice the same: who was born during the first look would be missing in it.
-            if threads is not None and threads == before:
-                return True
-            before = threads
+            if seen.still and before is not None and seen.threads == before.threads:
+                used_us = {pid: processor_us(pid) for pid in seen.members}
+                self._left = _Left(seen.threads, next(iter(seen.members), self.root), used_us)
+                return seen_s
+            before, seen_s = (seen, now_s) if seen.still else (None, 0.0)
             if time.monotonic() > deadline:
-                return False
+                return None
+            if not seen.still:
+                time.sleep(POLL_S)
+
+    def moved(self) -> str | None:
+        """What shows that one of them did not stand still since all were stopped; None for nothing.
+
+        A stopped process can have itself woken: by a timer, by a helper, by the kernel as a pipe fills.
+        """
+        left = self._left
+        if left is None:
+            return None
+        deadline = time.monotonic() + RELOOK_LIMIT_S
+        while not (seen := self._look()).still and time.monotonic() < deadline:
             time.sleep(POLL_S)
+        if left.main not in seen.members:
+            return None  # it was killed, which the next request says better
+        if not seen.still:
+            return "one of its threads runs"
+        if seen.threads != left.threads:
+            return (
+                f"it had {len(left.threads)} threads, and has {len(seen.threads)}, not all of them the same"
+            )
+        used_us = sum(processor_us(pid) - left.processor_us.get(pid, 0.0) for pid in seen.members)
+        if used_us > SETTLING_US:
+            return f"it used {used_us:.0f} us of processor time"
+        return None
 
     def release(self) -> None:
         """Let those that were stopped go on."""
+        self._left = None
         self._send(signal.SIGCONT)
 
     def end(self) -> None:
@@ -61,32 +111,7 @@ class Tree:
             self._send(signal.SIGKILL)
             time.sleep(1e-3)
 
-    def processor_us(self) -> float:
-        """Processor time of all that are known so far; who is gone counts no more."""
-        return processor_us(self._members)
-
     def _send(self, number: signal.Signals) -> None:
         for pid in self._members:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
-
-
-def below(root: int) -> tuple[int, ...]:
-    """All living processes below one, parents first."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with (
-                contextlib.suppress(OSError, ValueError, IndexError),
-                open(f"/proc/{name}/stat", "rb") as stat,
-            ):
-                words = stat.read().rpartition(b") ")[2].split()
-                if words[0] not in (b"Z", b"X"):
-                    children.setdefault(int(words[1]), []).append(int(name))
-    found: list[int] = []
-    stack = [root]
-    while stack:
-        more = children.get(stack.pop(), [])
-        found += more
-        stack += more
-    return tuple(found)

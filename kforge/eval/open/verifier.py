@@ -296,7 +296,7 @@ class _Run:
         limit_s = self._of._protocol.load_limit_s
         rejected: Rejected
         try:
-            contender.construct()
+            contender.construct(self._of._clock)
         except RunnerHung as error:
             reason = f"running the file and constructing ModelNew did not end within {limit_s:g} s"
             rejected = TimedOut(reason, "check" if stage == "check" else "bench", limit_s)
@@ -325,7 +325,7 @@ class _Run:
         try:
             baseline.client.wait_loaded(of._protocol.baseline_limit_s)
             baseline.map()
-            baseline.halt()
+            baseline.halt(of._clock)
             yield baseline
         finally:
             baseline.close()
