@@ -42,6 +42,7 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
         *_sycl(here, not has_card),
         *cuda,
         *_sandbox(),
+        *_open_track(),
         _store(chosen_store(store)),
     ]
     if as_json:
@@ -137,24 +138,41 @@ def _torch_for_cuda() -> Row:
     return Row("torch cuda", ok, found, "pip install --force-reinstall torch (PyPI's build brings CUDA)")
 
 
+_USER_NAMESPACES = "sysctl kernel.unprivileged_userns_clone=1, or run as root"
+_LAYER_FIXES = {
+    "landlock": "use a kernel of 5.13 or newer with Landlock enabled",
+    "network_namespace": _USER_NAMESPACES,
+    "process_namespace": _USER_NAMESPACES,
+    "namespaces": _USER_NAMESPACES,
+    "private_mounts": _USER_NAMESPACES,
+    "seccomp": "use a kernel with seccomp filters",
+    "control_group": "run as root, or where /sys/fs/cgroup is writable",
+}
+
+
 def _sandbox() -> list[Row]:
     from kforge.eval.sandbox import layers
 
-    fixes = {
-        "landlock": "use a kernel of 5.13 or newer with Landlock enabled",
-        "network_namespace": "sysctl kernel.unprivileged_userns_clone=1, or run as root",
-        "process_namespace": "sysctl kernel.unprivileged_userns_clone=1, or run as root",
-        "seccomp": "use a kernel with seccomp filters",
-    }
+    return _layers("sandbox", layers(), "docs/candidate.md")
+
+
+def _open_track() -> list[Row]:
+    """A missing layer is named in every result, and refused with ``--require-sandbox``."""
+    from kforge.eval.open.layers_here import layers_here
+
+    return _layers("open track", layers_here(), "docs/open-track.md")
+
+
+def _layers(where: str, found: dict[str, bool], page: str) -> list[Row]:
     return [
         Row(
-            f"sandbox {name}",
+            f"{where} {name}",
             ok,
             "works" if ok else "not available here",
-            fixes.get(name, "see docs/candidate.md"),
+            _LAYER_FIXES.get(name, f"see {page}"),
             False,
         )
-        for name, ok in layers().items()
+        for name, ok in found.items()
     ]
 
 

@@ -18,6 +18,7 @@ from tests.cli.terminal import ROOT, environment
 pytestmark = pytest.mark.sycl
 
 DOCS = ROOT / "docs"
+TRIES = 4
 _BLOCK = re.compile(
     r"(?:`(?P<file>[\w./-]+)`:\n\n)?^```(?P<tag>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -45,14 +46,21 @@ class Desk:
     env: Mapping[str, str]
 
     def run(self, command: str) -> str:
+        """What it says; on a busy machine a newcomer too runs a command again that could not know a time."""
+        for _ in range(TRIES):
+            done = self._tried(command)
+            if not done.stdout.startswith("unstable:"):
+                break
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def _tried(self, command: str) -> subprocess.CompletedProcess[str]:
         words = shlex.split(command)
         programs = {"kforge": [sys.executable, "-P", "-m", "kforge"], "python": [sys.executable]}
-        done = subprocess.run(
+        return subprocess.run(
             [*programs[words[0]], *words[1:]],
             cwd=self.folder, env=dict(self.env), capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
 
 @pytest.fixture(scope="module")

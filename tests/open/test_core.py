@@ -13,6 +13,7 @@ import pytest
 from kforge.errors import MissingPrerequisite
 from kforge.eval.open.bench import floored_ratio
 from kforge.eval.open.layers import LAYERS
+from kforge.eval.open.layers_here import layers_here
 from kforge.types import CheckFailed, Outcome, Passed, TimedOut
 from tests.open.ground import Scene, model_new, quick
 
@@ -156,6 +157,11 @@ def test_what_is_required_is_what_holds(scene: Scene) -> None:
     else:
         with pytest.raises(MissingPrerequisite):
             scene.measure(model_new(HONEST), require_sandbox=True)
+
+
+def test_what_doctor_promises_is_what_a_candidate_gets(scene: Scene) -> None:
+    assert layers_here() == scene.measure(model_new(HONEST)).sandbox
+    assert layers_here("/bin/false") == dict.fromkeys(LAYERS, False)
 
 
 def test_no_control_group_and_no_scratch_is_left(scene: Scene) -> None:
