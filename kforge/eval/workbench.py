@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from kforge.data.tasks.loader import LoadedWorkload, Value
+from kforge.data.tasks.randomness import generators_state
+from kforge.errors import TaskError
 from kforge.eval.check import Mismatch, Truth, fit_to_judge, judge, kernelbench_verdict, truths
 from kforge.eval.deciding import CHEAPER, decides
 from kforge.eval.defences import DEFENCES, Defence
@@ -130,6 +132,17 @@ class Workbench:
         assign(self._model, draw.state)
         return self._run_eager(draw.inputs)
 
+    def _eager_not_by_chance(self, draw: Draw) -> tuple[Tensor, ...]:
+        before = generators_state(self._device)
+        eager = self.eager(draw)
+        if generators_state(self._device) != before:
+            raise TaskError(
+                f"The reference of workload {self.spec.name!r} draws random numbers while it runs, as "
+                "dropout in training mode does: what it returns is chance, and no answer is right or wrong.",
+                "let the task's Model draw nothing in forward: call self.eval(), or draw in get_inputs",
+            )
+        return eager
+
     def _run_eager(self, inputs: Sequence[Value]) -> tuple[Tensor, ...]:
         """One forward call that leaves the draw's inputs as they are, also where the reference does not."""
         tensors = [v for v in inputs if isinstance(v, Tensor)]
@@ -175,8 +188,11 @@ class Workbench:
             outputs: as the candidate left them.
             draw: what it was given.
             precision: its declared precision.
+
+        Raises:
+            TaskError: the reference is a matter of chance.
         """
-        eager = self.eager(draw)
+        eager = self._eager_not_by_chance(draw)
         if self._pieces is None:
             self._pieces = pieces_of(draw.inputs, eager, self._run_eager)
         worst, kb = 0.0, True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -53,6 +54,13 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def generators_state(device: Device) -> tuple[object, ...]:
+    """Where the generators stand that a task file may draw from: another after any draw."""
+    target = torch.device(device)
+    states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(target)] if target.type == "cuda" else [])
+    return (*(s.numpy().tobytes() for s in states), random.getstate(), pickle.dumps(np.random.get_state()))
 
 
 _CUT = 64
