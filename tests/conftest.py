@@ -46,7 +46,10 @@ def _run(command: list[str], cwd: Path) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Under xdist, whatever measures on a device stays in one process: times taken side by side are noise."""
+    """Under xdist, whatever measures on a device stays in one process: times taken side by side are noise.
+
+    pytest 9.2 takes no notice of the name that xdist 3.8 gives a test of a group: constraints.txt has 9.1.
+    """
     for item in items:
         if item.get_closest_marker("sycl") is not None:
             item.add_marker(pytest.mark.xdist_group("device"))

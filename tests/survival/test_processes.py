@@ -27,10 +27,9 @@ EVERY: list[Case] = list(itertools.product(get_args(Who), (KILL, STOP), get_args
 EVERY = [c for c in EVERY if c[::2] not in (("runner", "idle"), ("baseline", "check"))]
 QUICK: list[Case] = [
     ("verifier", STOP, "check"),
-    ("fork server", KILL, "check"),
     ("baseline", KILL, "idle"),
     ("tracker", KILL, "idle"),
-]  # fmt: skip
+]
 WENT_WELL = (Passed, Unstable)  # on a busy machine a tiny kernel's time may say nothing
 
 
