@@ -23,8 +23,9 @@ from kforge.eval.interference import BusyOthers
 from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage, Stop
 from kforge.eval.runner_client import RunnerClient, Sample
-from kforge.eval.samples import ratio_interval, summarise, verdict
+from kforge.eval.samples import summarise, verdict
 from kforge.eval.standstill import Standstill
+from kforge.eval.stopping import ratio
 from kforge.eval.workbench import Draw, Workbench
 from kforge.types import Precision, Unstable, Verdict, WorkloadResult
 
@@ -178,13 +179,13 @@ class Benchmark:
             self._keep(draw)
 
     def _enough(self, deadline: float) -> bool:
-        n = len(self._timings.candidate_us)
-        if n < self._protocol.min_samples:
-            return False
-        if n >= self._protocol.max_samples or self._clock.monotonic() > deadline:
+        n, rule = len(self._timings.candidate_us), self._protocol.rule
+        if n >= rule.least and (n >= rule.most or self._clock.monotonic() > deadline):
             return True
-        stats = summarise(self._timings.candidate_us)
-        return (stats.ci_high_us - stats.ci_low_us) / 2 < self._protocol.ci_target * stats.median_us
+        # The floors are not known yet; they are small beside whatever gets a verdict.
+        return rule.looks_at(n) and rule.settled(
+            [ratio(self._timings.baseline_us, self._timings.candidate_us)]
+        )
 
     def _baseline_run(self, draw: Draw) -> Sample:
         self._baseline.give(draw.given(self._bench.state_names), self._protocol)
@@ -217,7 +218,8 @@ class Benchmark:
         floor_us, baseline_floor_us = floors
         candidate = [max(t - floor_us, SHORTEST_SAMPLE_US) for t in self._timings.candidate_us]
         baseline = [max(t - baseline_floor_us, SHORTEST_SAMPLE_US) for t in self._timings.baseline_us]
-        speedup, low, high = ratio_interval(baseline, candidate)
+        found = ratio(baseline, candidate)
+        speedup, low, high = found.speedup, found.low, found.high
         stats = summarise(candidate)
         if high - low > self._protocol.unstable_width * speedup:
             reason = (

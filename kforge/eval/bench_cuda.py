@@ -21,11 +21,14 @@ from kforge.eval.precision_policy import Policy, policy_of
 from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage, Stop
 from kforge.eval.runner_client import RunnerRefused, Sample
-from kforge.eval.samples import ratio_interval, summarise, verdict
+from kforge.eval.samples import summarise, verdict
+from kforge.eval.stopping import ratio
 from kforge.eval.workbench import Draw, Workbench
 from kforge.types import Precision, Suspect, Unstable, WorkloadResult
 
 MAX_LATE = 20
+# Events count in steps of the card's timer: 32 ns were seen on an H100.
+TICK_US = 0.032
 # A verifier's wall time per run may differ from the events' by this share and these microseconds.
 WALL_SHARE, WALL_SLACK_US = 0.2, 4.0
 WITNESS_US = 20_000.0
@@ -247,14 +250,11 @@ class CudaBenchmark:
         return times
 
     def _enough(self, deadline: float) -> bool:
-        n = len(self._candidate_us)
-        if n < self._protocol.min_samples:
-            return False
-        if n >= self._protocol.max_samples or self._clock.monotonic() > deadline:
+        n, rule = len(self._candidate_us), self._protocol.rule
+        if n >= rule.least and (n >= rule.most or self._clock.monotonic() > deadline):
             return True
-        return all(
-            (s.ci_high_us - s.ci_low_us) / 2 < self._protocol.ci_target * s.median_us
-            for s in map(summarise, (self._candidate_us, *self._baseline_us.values()))
+        return rule.looks_at(n) and rule.settled(
+            [ratio(times, self._candidate_us, tick_us=TICK_US) for times in self._baseline_us.values()]
         )
 
     # ------------------------------------------------------------------------------------- witness
@@ -336,13 +336,14 @@ class CudaBenchmark:
 
     def _result(self, floor_us: float, wall_us: float) -> WorkloadResult:
         candidate = self._candidate_us
-        speedup, low, high = ratio_interval(self._baseline_us["eager"], candidate)
+        found = ratio(self._baseline_us["eager"], candidate, tick_us=TICK_US)
+        speedup, low, high = found.speedup, found.low, found.high
         stats = summarise(candidate)
         if high - low > self._protocol.unstable_width * speedup:
             reason = f"after {stats.n} samples the speedup is only known to lie in {low:.2f}..{high:.2f}"
             raise Stop(Unstable(reason, stats.noise))
         compiled = self._baseline_us.get("compiled")
-        against = ratio_interval(compiled, candidate) if compiled else None
+        against = ratio(compiled, candidate, tick_us=TICK_US) if compiled else None
         return WorkloadResult(
             workload=self._bench.spec.name,
             candidate=stats,
@@ -360,5 +361,5 @@ class CudaBenchmark:
             kb_correct=self._kb,
             wall_us=wall_us,
             compiled=summarise(compiled) if compiled else None,
-            compiled_speedup=against,
+            compiled_speedup=(against.speedup, against.low, against.high) if against else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kforge.eval.defences import DEFENCES, Defence
+from kforge.eval.stopping import Rule
 
 # Bytes that outputs and scratch hold before a run: NaN as float, huge as float, and a plain pattern.
 POISONS = (0xFF, 0x7F, 0xA5)
@@ -17,7 +18,7 @@ class Protocol:
     Attributes:
         run_limit_s: one run of a plan; longer is TimedOut.
         bench_budget_s: sampling stops here even when unsettled (but not before ``min_samples``).
-        ci_target: half-width of the 95 % interval of the median, relative, at which sampling stops.
+        ci_target: half-width of the 95 % interval of the speedup, relative, at which sampling stops.
         unstable_width: a speedup interval wider than this share of the speedup is Unstable.
         quiet_share: on a CPU device no verdict is given when others used more of the processors.
         verified_samples: timed samples whose outputs are verified, chosen after they ran.
@@ -39,6 +40,11 @@ class Protocol:
     warm_up_runs: int = 3
     warm_up_us: float = 50_000.0
     defences: frozenset[Defence] = DEFENCES
+
+    @property
+    def rule(self) -> Rule:
+        """When samples are enough."""
+        return Rule(self.min_samples, self.max_samples, self.ci_target)
 
     def has(self, defence: Defence) -> bool:
         """Whether a defence is on."""

@@ -13,7 +13,6 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from torch import Tensor
 
 from kforge.clock import Clock
@@ -22,7 +21,8 @@ from kforge.eval.open.contender import OpenContender
 from kforge.eval.protocol import POISONS, Protocol
 from kforge.eval.rejection import Stage, Stop
 from kforge.eval.runner_client import Sample
-from kforge.eval.samples import BOOTSTRAP_DRAWS, FLOOR_SHARE, SAME_BAND, summarise
+from kforge.eval.samples import FLOOR_SHARE, summarise, words
+from kforge.eval.stopping import Ratio, ratio
 from kforge.eval.workbench import Draw, Workbench
 from kforge.types import Precision, Samples, Unstable, Verdict, WorkloadResult
 
@@ -122,13 +122,14 @@ class OpenBenchmark:
         return total[0], total[1], total[2]
 
     def _enough(self, deadline: float) -> bool:
-        n = len(self._bursts.candidate_us)
-        if n < self._protocol.min_samples:
-            return False
-        if n >= self._protocol.max_samples or self._clock.monotonic() > deadline:
+        n, rule = len(self._bursts.candidate_us), self._protocol.rule
+        if n >= rule.least and (n >= rule.most or self._clock.monotonic() > deadline):
             return True
-        stats = summarise(self._bursts.candidate_us)
-        return (stats.ci_high_us - stats.ci_low_us) / 2 < self._protocol.ci_target * stats.median_us
+        return rule.looks_at(n) and rule.settled([self._ratio()])
+
+    def _ratio(self) -> Ratio:
+        bursts = self._bursts
+        return floored_ratio(bursts.baseline_us, bursts.candidate_us, min(bursts.floor_us))
 
     def _trusted_call(self, draw: Draw) -> Sample:
         self._eager.offer(draw.given([]), self._secret.choice(POISONS))
@@ -164,10 +165,11 @@ class OpenBenchmark:
         bursts = self._bursts
         # The least: what other processes did to some of the empty calls they did not do to every call.
         floor = min(bursts.floor_us)
-        candidate = [max(t - floor, RESOLVED * floor) for t in bursts.candidate_us]
-        baseline = [max(t - floor, RESOLVED * floor) for t in bursts.baseline_us]
-        speedup, low, high = floored_ratio(bursts.baseline_us, bursts.candidate_us, floor)
-        stats, base = summarise(candidate), summarise(baseline)
+        found = self._ratio()
+        speedup, low, high = found.speedup, found.low, found.high
+        stats, base = (
+            summarise(above_floor(times, floor)) for times in (bursts.candidate_us, bursts.baseline_us)
+        )
         # Where the floor is as large as the call, the verdict is ambiguous anyway.
         too_wide = high - low > self._protocol.unstable_width * speedup
         if too_wide and floor <= FLOOR_SHARE * stats.median_us:
@@ -199,25 +201,19 @@ class OpenBenchmark:
         self, interval: tuple[float, float], floor_us: float, candidate: Samples, baseline: Samples
     ) -> Verdict:
         low, high = interval
-        same = low > 1.0 - SAME_BAND and high < 1.0 + SAME_BAND
-        if same and floor_us <= FLOOR_SHARE * candidate.median_us:
-            return "SAME"
-        if floor_us > FLOOR_SHARE * abs(baseline.median_us - candidate.median_us):
-            return "AMBIGUOUS"
-        if low > 1.0:
-            return "FAST"
-        return "SLOW" if high < 1.0 else "AMBIGUOUS"
+        found = words(low, high)
+        if found == "SAME":
+            resolved = floor_us <= FLOOR_SHARE * candidate.median_us
+        else:
+            resolved = floor_us <= FLOOR_SHARE * abs(baseline.median_us - candidate.median_us)
+        return found if resolved else "AMBIGUOUS"
 
 
-def floored_ratio(
-    baseline_us: Sequence[float], candidate_us: Sequence[float], floor_us: float
-) -> tuple[float, float, float]:
-    """(speedup, low, high) of medians less the floor, with a 95 % paired bootstrap interval over bursts."""
-    rows = np.asarray([baseline_us, candidate_us])
-    rng = np.random.default_rng(rows.shape[1])
-    picks = rng.integers(0, rows.shape[1], size=(BOOTSTRAP_DRAWS, rows.shape[1]))
-    base, candidate = np.maximum(np.median(rows[:, picks], axis=2) - floor_us, RESOLVED * floor_us)
-    low, high = (float(v) for v in np.percentile(base / candidate, (2.5, 97.5)))
-    middle = np.maximum(np.median(rows, axis=1) - floor_us, RESOLVED * floor_us)
-    point = float(middle[0] / middle[1])
-    return point, min(low, point), max(high, point)
+def above_floor(times_us: Sequence[float], floor_us: float) -> list[float]:
+    """Times less the floor; what is not resolved is a tenth of it, not nothing."""
+    return [max(t - floor_us, RESOLVED * floor_us) for t in times_us]
+
+
+def floored_ratio(baseline_us: Sequence[float], candidate_us: Sequence[float], floor_us: float) -> Ratio:
+    """The speedup from bursts, of times less the floor."""
+    return ratio(above_floor(baseline_us, floor_us), above_floor(candidate_us, floor_us))
