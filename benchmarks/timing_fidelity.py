@@ -1,6 +1,6 @@
 """How true is the clock on a CUDA card? Kernels against themselves, 2 % longer ones, and other clocks.
 
-``python -m benchmarks.timing_fidelity --pairs 200 --out fidelity.json`` runs the referee's own benchmark stage
+``python -m benchmarks.timing_fidelity --pairs 200 --out fidelity.json`` runs the referee's benchmark stage
 at record quality on kernels of known work, from about 3 us to 5 ms: a dependent chain of FMAs, so time is
 proportional to its length. Every pair has two fresh runners. It says how many intervals of A against A hold
 1, how often a kernel that is 2 % longer is called SLOW and one that is equal is not called SAME, and how the
