@@ -18,6 +18,7 @@ DType = Literal[
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"
 ]
 InputKind = Literal["real", "positive", "probability", "index", "sign", "mask", "fixed"]
+Quality = Literal["screen", "record"]  # how well a speedup is to be known: to 1 %, to 0.3 %
 Verdict = Literal["FAST", "SLOW", "SAME", "AMBIGUOUS"]
 Scalar = bool | int | float | str
 

@@ -11,6 +11,7 @@ from kforge.cli.options import (
     DeviceOption,
     EvalTrackOption,
     JsonOption,
+    RecordOption,
     RequireSandboxOption,
     SanitizeOption,
     SizeOption,
@@ -37,6 +38,7 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
     track: EvalTrackOption = "sealed",
     require_sandbox: RequireSandboxOption = False,
     sanitize: SanitizeOption = False,
+    record: RecordOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build, check and time one candidate. Exit code 0: it passed, 1: it was rejected."""
@@ -51,14 +53,15 @@ def evaluate(  # noqa: PLR0917 - typer reads the options from the signature
     try:
         found = evaluate_text(
             text, task=task, size=size, device=device, track=track,
-            require_sandbox=require_sandbox, sanitize=sanitize,
+            require_sandbox=require_sandbox, sanitize=sanitize, record=record,
         )  # fmt: skip
     except NoDevice as missing:
         found = build_only(missing, text, task, size, target=device, track=track, as_json=as_json)
     admission = admission_of_task(task, size)
     if as_json:
         said = document(found, task=task, size=size, track=track, text=text)
-        print_json({**said, "task_admission": to_dict(admission)})
+        quality = "record" if record else "screen"
+        print_json({**said, "quality": quality, "task_admission": to_dict(admission)})
     else:
         print_evaluation(found.outcome, found.built, found.device)
         print_around(found)

@@ -52,6 +52,10 @@ SanitizeOption = Annotated[
         help="Run a sealed CUDA candidate that passed under NVIDIA's compute-sanitizer too (minutes).",
     ),
 ]
+RecordOption = Annotated[
+    bool,
+    typer.Option("--record", help="Sample until the speedup is known to 0.3 %, in place of 1 %."),
+]
 StoreOption = Annotated[
     str | None,
     typer.Option(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kforge.eval.defences import DEFENCES, Defence
 from kforge.eval.stopping import Rule
+from kforge.types import Quality
 
 # Bytes that outputs and scratch hold before a run: NaN as float, huge as float, and a plain pattern.
 POISONS = (0xFF, 0x7F, 0xA5)
@@ -54,3 +56,4 @@ class Protocol:
 DEFAULT_PROTOCOL = Protocol()
 # For a result that others will be measured against: the speedup to within 0.3 %.
 RECORD_PROTOCOL = Protocol(bench_budget_s=10.0, min_samples=20, max_samples=400, ci_target=0.003)
+PROTOCOLS: Mapping[Quality, Protocol] = {"screen": DEFAULT_PROTOCOL, "record": RECORD_PROTOCOL}

@@ -24,6 +24,7 @@ from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, KforgeError, MissingPrerequisite, UsageError
 from kforge.eval import confinement
 from kforge.eval.device_lock import DeviceLock, lock_path
+from kforge.eval.protocol import PROTOCOLS, Protocol
 from kforge.open_types import HostCpu, OpenDevice, OpenReport
 from kforge.types import (
     Built,
@@ -156,9 +157,10 @@ class Worker:
     def _open(self, request: dict[str, Any]) -> None:
         loaded, description = self._load(request)
         words = {name: request[name] for name in ("task", "size", "user_dir")}
+        protocol = PROTOCOLS[request["quality"]]
         device: OpenDevice = from_json(OpenDevice, json.dumps(request["device"]))  # type: ignore[arg-type]
         if isinstance(device, HostCpu):
-            self._subject = OpenTrack(None, _open_verifier(loaded, description, device, words))
+            self._subject = OpenTrack(None, _open_verifier(loaded, description, device, words, protocol))
             self.answer(result=to_dict(Opened(description, None)))
             return
         with DeviceLock(lock_path(device)) as lock:
@@ -167,10 +169,10 @@ class Worker:
             lock.share()  # it constructs the reference and draws values, on the device
             job = prepared | words
             if request.get("track") == "open":
-                verifier = _open_verifier(loaded, description, device, job)
+                verifier = _open_verifier(loaded, description, device, job, protocol)
                 self._subject = OpenTrack(lock_path(device), verifier)
             else:
-                self._subject = _sealed(loaded, description, device, job)
+                self._subject = _sealed(loaded, description, device, job, protocol)
         self.answer(result=to_dict(Opened(description, ceilings)))
 
     def _sealed(self) -> Sealed:
@@ -246,24 +248,31 @@ Prepared = tuple[dict[str, Any], Ceilings | None]
 
 
 def _sealed(
-    loaded: LoadedTask, description: TaskDescription, device: DeviceInfo, job: Mapping[str, Any]
+    loaded: LoadedTask,
+    description: TaskDescription,
+    device: DeviceInfo,
+    job: Mapping[str, Any],
+    protocol: Protocol,
 ) -> Sealed:
-    from kforge.eval.protocol import DEFAULT_PROTOCOL
     from kforge.eval.verifier import Verifier
 
     verifier = Verifier(
         loaded, description, device,
-        job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
+        job=job, clock=SystemClock(), seeds=secret_seed, protocol=protocol,
     )  # fmt: skip
     return Sealed(loaded, description, device, job, verifier)
 
 
 def _open_verifier(
-    loaded: LoadedTask, description: TaskDescription, device: OpenDevice, job: Mapping[str, Any]
+    loaded: LoadedTask,
+    description: TaskDescription,
+    device: OpenDevice,
+    job: Mapping[str, Any],
+    protocol: Protocol,
 ) -> OpenVerifier:
     from kforge.eval.open.worker_requests import open_verifier
 
-    return open_verifier(loaded, description, device, job)
+    return open_verifier(loaded, description, device, job, protocol)
 
 
 def _prepare_sycl(cache_dir: Path, device: DeviceInfo) -> Prepared:

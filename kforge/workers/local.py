@@ -24,6 +24,7 @@ from kforge.types import (
     InfraFailed,
     Outcome,
     Passed,
+    Quality,
     StageSeconds,
     TaskDescription,
     Track,
@@ -66,9 +67,24 @@ class LocalPool:
 
     @classmethod
     async def open(
-        cls, task: str, size: str, device: DeviceInfo, cache_dir: Path, user_dir: Path | None
+        cls,
+        task: str,
+        size: str,
+        device: DeviceInfo,
+        cache_dir: Path,
+        user_dir: Path | None,
+        *,
+        quality: Quality = "screen",
     ) -> LocalPool:
         """Start the measuring process, load the task, and be ready.
+
+        Args:
+            task: id or file.
+            size: of the task.
+            device: to measure on.
+            cache_dir: kforge's build cache.
+            user_dir: the user's own tasks.
+            quality: how well speedups are to be known.
 
         Raises:
             KforgeError: the task cannot be loaded, a prerequisite is missing, or the process cannot start.
@@ -76,6 +92,7 @@ class LocalPool:
         request = {
             "do": "open", "task": task, "size": size, "device": to_dict(device),
             "cache_dir": str(cache_dir), "user_dir": str(user_dir) if user_dir else None,
+            "quality": quality,
         }  # fmt: skip
         worker = MeasuringProcess()
         await worker.start()
@@ -214,6 +231,7 @@ async def evaluate_once(
     cache_dir: Path,
     user_dir: Path | None,
     sanitize: bool = False,
+    quality: Quality = "screen",
 ) -> Evaluated:
     """Build and measure one candidate with the first choice of its ``TUNE``.
 
@@ -223,7 +241,7 @@ async def evaluate_once(
         KforgeError: task, prerequisite or infrastructure failed.
     """
     started = time.monotonic()
-    pool = await LocalPool.open(task, size, device, cache_dir, user_dir)
+    pool = await LocalPool.open(task, size, device, cache_dir, user_dir, quality=quality)
     try:
         request = EvaluationRequest("eval", source, source.first_choice(), track)
         build = await pool.build(request)

@@ -20,7 +20,7 @@ from kforge.eval.open.extensions import (
 )
 from kforge.eval.open.triton_access import refuse_without_triton
 from kforge.open_types import OpenDevice, OpenReport, OpenSource
-from kforge.types import BuildFailed, DeviceInfo, InfraFailed, Outcome, StageSeconds, TimedOut
+from kforge.types import BuildFailed, DeviceInfo, InfraFailed, Outcome, Quality, StageSeconds, TimedOut
 from kforge.workers.local import MEASURE_LIMIT_S, OPEN_LIMIT_S, lost_while_loading, scored
 from kforge.workers.measuring import MeasuringProcess, WorkerLost
 
@@ -54,6 +54,7 @@ class _Job:
     cache_dir: Path
     user_dir: Path | None
     require_sandbox: bool
+    quality: Quality
 
 
 async def evaluate_open_once(
@@ -65,6 +66,7 @@ async def evaluate_open_once(
     cache_dir: Path,
     user_dir: Path | None,
     require_sandbox: bool,
+    quality: Quality = "screen",
 ) -> OpenEvaluated:
     """Build its extensions and measure one open candidate.
 
@@ -78,6 +80,7 @@ async def evaluate_open_once(
         cache_dir: kforge's build cache.
         user_dir: the user's own tasks.
         require_sandbox: refuse to run it where a layer of the sandbox is missing.
+        quality: how well its speedup is to be known.
 
     Raises:
         KforgeError: task, prerequisite (a required layer of the sandbox included) or infrastructure failed.
@@ -86,7 +89,7 @@ async def evaluate_open_once(
     refused = refuse_without_triton(source.text)
     if refused is not None:
         return OpenEvaluated(refused)
-    job = _Job(source, task, size, device, cache_dir, user_dir, require_sandbox)
+    job = _Job(source, task, size, device, cache_dir, user_dir, require_sandbox, quality)
     measuring = _Measuring(job)
     try:
         return await _rounds(job, measuring, started)
@@ -179,7 +182,7 @@ class _Measuring:
         request = {
             "do": "open", "track": "open", "task": job.task, "size": job.size,
             "device": to_dict(job.device), "cache_dir": str(job.cache_dir),
-            "user_dir": str(job.user_dir) if job.user_dir else None,
+            "user_dir": str(job.user_dir) if job.user_dir else None, "quality": job.quality,
         }  # fmt: skip
         await self._process.start()
         try:

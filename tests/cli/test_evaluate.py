@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kforge.eval.protocol import RECORD_PROTOCOL
 from tests.cli.terminal import ROOT, Terminal
 
 pytestmark = pytest.mark.sycl
@@ -52,15 +53,17 @@ def test_a_file_that_is_no_candidate_is_rejected(kforge: Terminal, kind: str) ->
 
 def test_the_candidate_of_the_readme_is_correct(kforge: Terminal) -> None:
     (kforge.cwd / "relu.py").write_text(readme_candidate())
-    done = kforge("eval", "relu.py", "--task", "kb/L1/19", "--size", "small", "--json")
+    done = kforge("eval", "relu.py", "--task", "kb/L1/19", "--size", "small", "--record", "--json")
     result = done.document
     assert result.keys() >= KEYS
+    assert result["quality"] == "record"
     assert result["status"] in {"passed", "unstable"}, result  # the machine of a test may be busy
     assert done.code == (0 if result["status"] == "passed" else 1)
     if result["status"] == "passed":
         assert result["speedup"] > 0
         assert result["speedup_interval"][0] <= result["speedup"] <= result["speedup_interval"][1]
         assert result["baseline"] == {"name": "eager", "precision": "ieee"}
+        assert result["workloads"][0]["candidate"]["n"] >= RECORD_PROTOCOL.min_samples
     assert result["uses_library_ops"] == []
     assert sorted(result["measures"]) == ["compute", "memory", "parallelism"]
 

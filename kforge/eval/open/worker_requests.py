@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kforge.clock import SystemClock, secret_seed
 from kforge.codec import from_json
 from kforge.eval.open.triton_access import triton_access, triton_environment, uses_triton
-from kforge.eval.protocol import DEFAULT_PROTOCOL
+from kforge.eval.protocol import Protocol
 from kforge.open_types import OpenDevice, OpenSource
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ _SCRATCH = Path("{scratch}")
 
 
 def open_verifier(
-    loaded: LoadedTask, description: TaskDescription, device: OpenDevice, job: Mapping[str, Any]
+    loaded: LoadedTask,
+    description: TaskDescription,
+    device: OpenDevice,
+    job: Mapping[str, Any],
+    protocol: Protocol,
 ) -> OpenVerifier:
     """The verifier of the open track.
 
@@ -32,12 +36,13 @@ def open_verifier(
         description: its shapes.
         device: where candidates run.
         job: what trusted processes are told: the task's words, and the card's.
+        protocol: limits and sample counts.
     """
     from kforge.eval.open.verifier import OpenVerifier
 
     return OpenVerifier(
         loaded, description, device,
-        job=job, clock=SystemClock(), seeds=secret_seed, protocol=DEFAULT_PROTOCOL,
+        job=job, clock=SystemClock(), seeds=secret_seed, protocol=protocol,
     )  # fmt: skip
 
 
