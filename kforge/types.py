@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kforge.diagnosis_types import Diagnosis, InstructionMix, PlanFacts
 from kforge.numerics import Numerics
 
 Language = Literal["cuda", "sycl"]
@@ -282,6 +283,7 @@ class WorkloadResult:
     compiled: Samples | None = None
     compiled_speedup: tuple[float, float, float] | None = None
     numerics: Numerics | None = None
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +355,7 @@ class KernelFacts:
     loop_depth: int
     loading_loops: int
     resources: KernelResources | None = None
+    mix: InstructionMix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,3 +396,4 @@ class Built:
     log: str
     cached: bool
     build_s: float
+    plan_facts: Mapping[str, PlanFacts] = field(default_factory=dict)

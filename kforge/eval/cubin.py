@@ -15,7 +15,7 @@ _SYMBOL = struct.Struct("<IBBHQQ")
 _SYMTAB = 2
 _OBJECT, _FUNCTION = 1, 2
 _FORMAT_SIZED = 4
-_PARAMETER, _REGISTERS, _FRAME, _MAX_THREADS = 0x17, 0x2F, 0x11, 0x05
+_PARAMETER, _REGISTERS, _FRAME, _MAX_THREADS, _PARAMETER_BANK = 0x17, 0x2F, 0x11, 0x05, 0x0A
 MAX_SECTIONS = 65_535
 # Every Hopper kernel reports this much shared memory even if it uses none.
 RESERVED_SHARED_BYTES = 1024
@@ -38,6 +38,7 @@ class CompiledKernel:
         frame_bytes: stack per thread: local arrays and spilled registers.
         static_shared_bytes: without the reserved kilobyte.
         max_threads: of ``__launch_bounds__``; None without.
+        parameter_base: byte offset of the first parameter in constant bank 0; None where it is not said.
     """
 
     parameters: list[CompiledParameter] = field(default_factory=list)
@@ -45,6 +46,7 @@ class CompiledKernel:
     frame_bytes: int = 0
     static_shared_bytes: int = 0
     max_threads: int | None = None
+    parameter_base: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ def _read_kernel(data: bytes, kernel: CompiledKernel) -> None:
         elif attribute == _MAX_THREADS:
             x, y, z = struct.unpack("<III", payload)
             kernel.max_threads = x * y * z
+        elif attribute == _PARAMETER_BANK:
+            _, kernel.parameter_base, _ = struct.unpack("<IHH", payload)
     kernel.parameters = [found[ordinal] for ordinal in sorted(found)]
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kforge.eval.cubin import CompiledKernel, Cubin
 from kforge.eval.facts import LOOP_WEIGHT, Counts
+from kforge.eval.instruction_mix import instruction_mix
 from kforge.eval.sass import Instruction, Placed
 from kforge.types import BuildFacts, KernelFacts, KernelResources
 
@@ -64,7 +66,7 @@ def _kernel_facts(name: str, code: Sequence[Placed], compiled: CompiledKernel | 
             static_shared_bytes=compiled.static_shared_bytes,
             frame_bytes=compiled.frame_bytes,
         )
-    return counts.facts(name, resources)
+    return replace(counts.facts(name, resources), mix=instruction_mix(code))
 
 
 def _count(entry: Instruction, weight: float, counts: Counts) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kforge.diagnosis_types import PlanFacts
 from kforge.eval import cubin, facts, facts_cuda, sass
 from kforge.eval.compile import CachedBuild
+from kforge.eval.launch_facts import Module, plan_facts
 from kforge.eval.layout import check_layout
 from kforge.eval.layout_cuda import check_cuda_layout
 from kforge.eval.plan import BoundPlan, LaunchStep
@@ -27,11 +29,13 @@ class Inspected:
     Attributes:
         forbidden: in words, None if there is nothing.
         mismatch: how it differs from what the plans bind to it.
+        plans: facts of each plan's launches, in order; empty where a language has none.
     """
 
     forbidden: str | None
     mismatch: ScreenedOut | None
     facts: BuildFacts
+    plans: tuple[PlanFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,13 @@ def _inspect_cuda(
     unseen = module.kernels.keys() - code.keys()
     if unseen:
         raise ValueError(f"the disassembly lacks {', '.join(sorted(unseen)[:3])}")
+    mismatch = check_cuda_layout(module.kernels, plans, device)
+    compiled = Module(module.kernels, code)
     return Inspected(
         facts_cuda.forbidden_features(code, module, signatures.constants),
-        check_cuda_layout(module.kernels, plans, device),
+        mismatch,
         facts_cuda.build_facts(code, module, len(image)),
+        () if mismatch is not None else tuple(plan_facts(plan, compiled, device) for plan in plans),
     )
 
 

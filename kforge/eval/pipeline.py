@@ -103,6 +103,7 @@ def _finish(
         log=compiled.log,
         cached=compiled.cached,
         build_s=seconds,
+        plan_facts=dict(zip(plans, found.plans, strict=False)),
     )
 
 

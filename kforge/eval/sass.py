@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 _SECTION = re.compile(r"\s*\.section\s+\.text\.(\S+?),")
 _LABEL = re.compile(r"(\.L_x?_?\w+):\s*$")
-_INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*([^;]*);")
-_PREDICATED = re.compile(r"\*/\s+@!?U?P\w+\s")
+_INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]+)\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][A-Z0-9_.]*)\s*([^;]*);")
 _TARGET = re.compile(r"`\(([^)]+)\)")
 _JUMPS = ("BRA", "BRX", "JMP", "BRXU", "JMX")
 _ENDS = ("EXIT", "RET", "BPT", "KILL")
@@ -17,10 +16,15 @@ _ENDS = ("EXIT", "RET", "BPT", "KILL")
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One machine instruction: ``opcode`` with its dotted modifiers, operands as text."""
+    """One machine instruction: ``opcode`` with its dotted modifiers, operands as text.
+
+    Attributes:
+        guard: the predicate under which it executes, such as ``!P0``; empty where it always does.
+    """
 
     opcode: str
     operands: str
+    guard: str = ""
 
     @property
     def name(self) -> str:
@@ -30,11 +34,12 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An instruction, how many loops it is in, and the outermost of them (-1 in none)."""
+    """An instruction, how many loops it is in, the outermost of them (-1 in none), and labels before it."""
 
     instruction: Instruction
     depth: int
     outermost: int
+    labels: tuple[str, ...] = ()
 
 
 def kernels_of(text: str) -> Mapping[str, tuple[Placed, ...]]:
@@ -71,17 +76,24 @@ def _placed(lines: Sequence[str]) -> tuple[Placed, ...]:
         found = _INSTRUCTION.match(line)
         if not found:
             continue
-        entry = Instruction(found[2], found[3].strip())
+        entry = Instruction(found[3], found[4].strip(), found[2] or "")
         if entry.name in _JUMPS:
             jumps += [(len(instructions), target) for target in _TARGET.findall(entry.operands)]
         instructions.append(entry)
     loops = sorted({(labels[t], at) for at, t in jumps if t in labels and labels[t] < at})
-    return tuple(_place(number, entry, loops) for number, entry in enumerate(instructions))
+    names: dict[int, tuple[str, ...]] = {}
+    for name, at in labels.items():
+        names[at] = (*names.get(at, ()), name)
+    return tuple(
+        _place(number, entry, loops, names.get(number, ())) for number, entry in enumerate(instructions)
+    )
 
 
-def _place(number: int, entry: Instruction, loops: Sequence[tuple[int, int]]) -> Placed:
+def _place(
+    number: int, entry: Instruction, loops: Sequence[tuple[int, int]], labels: tuple[str, ...]
+) -> Placed:
     heads: dict[int, int] = {}
     for head, end in loops:
         if head <= number <= end:
             heads[head] = max(end, heads.get(head, end))
-    return Placed(entry, len(heads), min(heads, default=-1))
+    return Placed(entry, len(heads), min(heads, default=-1), labels)

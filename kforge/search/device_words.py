@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never, get_args
 
-from kforge.search.roofline import flops_per_s
+from kforge.bounds import flops_per_s
 from kforge.types import Ceilings, DeviceInfo, Precision
 
 

@@ -8,16 +8,8 @@ from typing import get_args
 
 import pytest
 
-from kforge.search.roofline import (
-    Bound,
-    bound_of,
-    bytes_text,
-    flops_text,
-    position,
-    task_lines,
-    traffic_bytes,
-    us_text,
-)
+from kforge.bounds import Bound, bound_of, traffic_bytes
+from kforge.search.roofline import bytes_text, flops_text, position, task_lines, us_text
 from kforge.types import Ceilings, DType, InputSpec, Precision, TensorSpec, WorkloadSpec
 
 # Measured on an 80 GB H100: a copy, and 8192-cubed products with TF32 off and on; the halves are made up.

@@ -51,7 +51,7 @@ DEVICE = DeviceInfo(
     "opencl:cpu",
 )
 FIGURES: dict[str, Any] = {field.name: 2 for field in fields(KernelFacts)}
-KERNEL = KernelFacts(**FIGURES | {"name": "k", "resources": KernelResources(32, 64, 8)})
+KERNEL = KernelFacts(**FIGURES | {"name": "k", "resources": KernelResources(32, 64, 8), "mix": None})
 OUTCOMES: tuple[Outcome, ...] = (
     ParseFailed("no code"),
     ScreenedOut("grid of 0", "grid"),
