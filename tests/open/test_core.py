@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kforge.errors import MissingPrerequisite
-from kforge.eval.open.bench import floored_ratio
+from kforge.eval.open.bench import floored_ratio, hindered
 from kforge.eval.open.layers import LAYERS
 from kforge.eval.open.layers_here import layers_here
 from kforge.types import CheckFailed, Outcome, Passed, TimedOut
@@ -184,3 +184,11 @@ def test_the_ratio_is_of_times_above_the_floor() -> None:
     assert found.low <= 2.0 <= found.high
     # Not resolved: neither infinity nor a division by zero.
     assert floored_ratio([20.0] * 3, [10.0] * 3, 10.0).speedup == pytest.approx(10.0)
+
+
+def test_eager_that_is_slower_beside_a_candidate_than_before_it() -> None:
+    assert hindered([100.0, 101.0, 99.0], [104.0, 108.0, 103.0]) is None
+    assert hindered([100.0, 101.0, 99.0], [50.0, 51.0]) is None  # the clocks were low before
+    found = hindered([100.0, 101.0, 99.0], [190.0, 210.0, 200.0])
+    assert found is not None
+    assert "eager took 200.0 us beside the candidate and 100.0 us before" in found.reason

@@ -24,10 +24,12 @@ from kforge.eval.runner_client import Sample
 from kforge.eval.samples import FLOOR_SHARE, summarise, words
 from kforge.eval.stopping import Ratio, ratio
 from kforge.eval.workbench import Draw, Workbench
-from kforge.types import Precision, Samples, Unstable, Verdict, WorkloadResult
+from kforge.types import Precision, Samples, Suspect, Unstable, Verdict, WorkloadResult
 
 # Below this share of the floor a call's own time is not resolved.
 RESOLVED = 0.1
+# Eager may be so many times as slow beside a candidate as before it was there.
+HINDERED = 1.25
 SHORTEST_BURST, LONGEST_BURST = 1, 5
 
 
@@ -46,6 +48,8 @@ class OpenBenchmark:
 
     Args:
         trials: how many the check stage made.
+        judged_by_cpu: other processes' use of the processors decides whether there is a verdict.
+        alone_us: eager's times before the candidate was there, where its work goes on while it is stopped.
     """
 
     def __init__(
@@ -59,10 +63,11 @@ class OpenBenchmark:
         secret: random.Random,
         trials: int,
         judged_by_cpu: bool,
+        alone_us: Sequence[float] = (),
     ) -> None:
         self._bench, self._contender, self._eager = bench, contender, eager
         self._clock, self._protocol, self._secret = clock, protocol, secret
-        self._trials, self._by_cpu = trials, judged_by_cpu
+        self._trials, self._by_cpu, self._alone_us = trials, judged_by_cpu, alone_us
         self._stage = Stage(bench.spec.name, "bench", protocol)
         self._bursts = _Bursts()
         self._kept: list[tuple[Draw, list[Tensor]]] = []
@@ -76,6 +81,7 @@ class OpenBenchmark:
         self._sample()
         busy = others.share()
         self._contender.close()
+        self._require_unhindered()
         worst, kb = checked
         for position, (draw, outputs) in enumerate(self._kept):
             self._stage.trial = position
@@ -83,6 +89,14 @@ class OpenBenchmark:
             if found is not None:
                 worst, kb = max(worst, found[0]), kb and found[1]
         return self._result(worst, kb, busy)
+
+    def _require_unhindered(self) -> None:
+        """Raises ``Stop`` where eager was slower beside the candidate than before it."""
+        if not self._alone_us or not self._protocol.has("paused_candidate"):
+            return
+        found = hindered(self._alone_us, self._bursts.baseline_us)
+        if found is not None:
+            raise Stop(found)
 
     def _warm_up(self) -> None:
         started, calls = self._clock.monotonic(), 0
@@ -207,6 +221,22 @@ class OpenBenchmark:
         else:
             resolved = floor_us <= FLOOR_SHARE * abs(baseline.median_us - candidate.median_us)
         return found if resolved else "AMBIGUOUS"
+
+
+def hindered(alone_us: Sequence[float], beside_us: Sequence[float]) -> Suspect | None:
+    """Whether what a candidate left running on the card slowed eager down.
+
+    A card whose clocks fall under load slows both sides by a few percent; work that goes on beside eager's
+    halves its share.
+    """
+    before, beside = summarise(alone_us), summarise(beside_us)
+    if beside.median_us <= HINDERED * before.median_us:
+        return None
+    reason = (
+        f"eager took {beside.median_us:.1f} us beside the candidate and {before.median_us:.1f} us before it "
+        "was there: something of the candidate's goes on between its calls"
+    )
+    return Suspect(reason, f"n {before.n} and {beside.n}")
 
 
 def above_floor(times_us: Sequence[float], floor_us: float) -> list[float]:

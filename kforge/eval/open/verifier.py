@@ -188,7 +188,7 @@ class _Run:
 
     def _check(self, bench: SeededBench) -> Checked:
         of = self._of
-        with self._contender(bench, "check") as contender:
+        with self._contender(bench, "check", self._reseeded(bench)) as contender:
             checked = run_trials(
                 bench, contender, self._source.precision,
                 clock=of._clock, protocol=of._protocol, secret=of._secret,
@@ -198,7 +198,10 @@ class _Run:
     def _bench(self, bench: SeededBench, checked: Checked) -> WorkloadResult:
         """In a process of its own, under another seed: what was right by heart is wrong there."""
         of = self._of
-        with self._contender(bench, "bench") as contender, self._eager(bench, contender.seed) as baseline:
+        seed = self._reseeded(bench)
+        with self._eager(bench, seed) as baseline, contextlib.ExitStack() as later:
+            alone_us = self._alone(bench, baseline)
+            contender = later.enter_context(self._contender(bench, "bench", seed))
             worst, kb = checked.max_error, checked.kb_correct
             stage = Stage(bench.spec.name, "bench", of._protocol)
             for number, distribution in enumerate(SECOND_SEED_TRIALS):
@@ -214,15 +217,29 @@ class _Run:
                 bench, contender, baseline,
                 clock=of._clock, protocol=of._protocol, secret=of._secret,
                 trials=checked.trials + len(SECOND_SEED_TRIALS), judged_by_cpu=of._device.is_cpu,
+                alone_us=alone_us,
             )  # fmt: skip
             result = timed.run(self._source.precision, (worst, kb))
         return replace(checked.told(result), trials=result.trials)
 
-    @contextlib.contextmanager
-    def _contender(self, bench: SeededBench, stage: str) -> Iterator[OpenContender]:
-        of = self._of
-        seed = of._seeds() % (1 << SEED_BITS)
+    def _reseeded(self, bench: SeededBench) -> int:
+        """A new secret seed of the weights."""
+        seed = self._of._seeds() % (1 << SEED_BITS)
         bench.reseed(seed)
+        return seed
+
+    def _alone(self, bench: SeededBench, baseline: OpenContender) -> tuple[float, ...]:
+        """Eager's times on a card before the candidate is there: it cannot be stopped there once it is."""
+        of, times = self._of, []
+        if of._index is None:
+            return ()
+        for _ in range(of._protocol.warm_up_runs + of._protocol.floor_samples):
+            baseline.offer(bench.draw("own").given([]), of._secret.choice(POISONS))
+            times.append(baseline.go(of._clock, of._protocol.baseline_limit_s).wall_us)
+        return tuple(times[of._protocol.warm_up_runs :])
+
+    @contextlib.contextmanager
+    def _contender(self, bench: SeededBench, stage: str, seed: int) -> Iterator[OpenContender]:
         with scratch_directory("kforge-open-") as scratch, self._group() as groups:
             contender = self._loaded(bench, {"seed": seed, "scratch": scratch, "groups": groups})
             try:
