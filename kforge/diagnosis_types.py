@@ -103,7 +103,7 @@ class GlobalAccess:
     sectors: int
     lines: int
     fetched: float
-    needed: float
+    needed: int
     atomic: bool = False
     kind: Literal["global"] = "global"
 

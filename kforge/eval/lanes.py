@@ -154,8 +154,8 @@ def shift_right(a: Value, bits: Value, *, signed: bool) -> Value:
     if a.uniform:
         return UNIFORM
     # The base is a multiple of 2**align, and no lane carries into it: both parts are shifted on their own.
-    if by <= a.align and all(x < 1 << a.align for x in a.lanes):
-        return known([x >> by for x in a.lanes], a.align - by)
+    if all(x < 1 << a.align for x in a.lanes):
+        return known([x >> by for x in a.lanes], a.align - by) if by <= a.align else UNIFORM
     return Hidden.LOST
 
 

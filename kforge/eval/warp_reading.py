@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kforge.eval import lanes
-from kforge.eval.lanes import MASK, UNIFORM, ZERO, Hidden, Known, Value
+from kforge.eval.lanes import MASK, UNIFORM, WORD, ZERO, Hidden, Known, Value
 from kforge.eval.sass import Instruction
 
 _REGISTER = re.compile(r"U?R(\d+|Z)")
 _PREDICATE = re.compile(r"!?U?P(\d|T)\Z")
-_CONSTANT = re.compile(r"c\[0x0\]\[(0x[0-9a-f]+)\]\Z")
+_CONSTANT = re.compile(r"c\[0x0\]\[(?:U?RZ|(0x[0-9a-f]+))\]\Z")
 _NUMBER = re.compile(r"0x[0-9a-f]+\Z")
 _WIDTH = re.compile(r"\.(64|128|256|U8|S8|U16|S16)\b")
 _WIDTH_BYTES = {"64": 8, "128": 16, "256": 32, "U8": 1, "S8": 1, "U16": 2, "S16": 2}
@@ -175,7 +175,7 @@ def _plain(source: Operand, registers: Mapping[str, Value], around: Surroundings
         return lanes.constant(int(text, 16))
     fixed = _CONSTANT.match(text)
     if fixed:
-        return around.constants.get(int(fixed[1], 16), UNIFORM)
+        return around.constants.get(int(fixed[1], 16) if fixed[1] else 0, UNIFORM)
     if text.startswith("SR_"):
         return around.threads[_SYSTEM[text]] if text in _SYSTEM else UNIFORM
     if text.startswith(("c[", "cx[")):
@@ -202,7 +202,8 @@ def result(of: Decoded, values: Sequence[Value]) -> Value:
         if found is not None:
             return found
     if of.name.startswith(LOADS) or _MATRIX.match(of.opcode) or of.name.endswith("GMMA"):
-        same = of.name in ("LDG", "LD", "LDS", "LDL") and all(lanes.is_uniform(v) for v in values)
+        # One address holds one value, but local memory is every thread's own, and LD may mean it.
+        same = of.name in ("LDG", "LDS") and all(lanes.is_uniform(v) for v in values)
         return UNIFORM if same else Hidden.DATA
     return UNIFORM if all(lanes.is_uniform(v) for v in values) else _lost(values)
 
@@ -232,9 +233,14 @@ def _product(of: Decoded, v: Sequence[Value]) -> Value | None:
 
 
 def _scaled(of: Decoded, v: Sequence[Value]) -> Value | None:
-    """LEA: (a << shift) + b."""
+    """LEA: (a << shift) + b; LEA.HI: the upper word of c:a << shift, plus b, modelled where c is zero."""
     if ".HI" in of.opcode:
-        return None
+        if ".X" in of.opcode or not (isinstance(v[2], Known) and isinstance(v[3], Known)):
+            return None
+        by = v[3].constant
+        if v[2].constant != 0 or not by:
+            return None
+        return lanes.add(lanes.shift_right(v[0], lanes.constant(WORD - by), signed=False), v[1])
     shift = v[2] if len(v) > 2 else ZERO
     return lanes.add(lanes.shift_left(v[0], shift), v[1])
 
@@ -276,6 +282,6 @@ def _halves(of: Decoded, v: Sequence[Value]) -> Value | None:
 Model = Callable[[Decoded, Sequence[Value]], Value | None]
 MODELLED: Mapping[str, Model] = {
     "MOV": _move, "LDC": _move, "LDCU": _move, "R2UR": _move, "S2R": _move, "S2UR": _move, "CS2R": _zero,
-    "IADD3": _sum, "IADD": _sum, "IMAD": _product, "LEA": _scaled, "SHF": _shifted, "LOP3": _logical,
-    "HFMA2": _halves,
+    "IADD3": _sum, "IADD": _sum, "VIADD": _sum, "IMAD": _product, "LEA": _scaled, "SHF": _shifted,
+    "LOP3": _logical, "HFMA2": _halves,
 }  # fmt: skip
