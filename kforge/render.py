@@ -19,6 +19,7 @@ from kforge.data.verdicts import (
     describe_verdict,
     status_of,
 )
+from kforge.diagnosis_words import diagnosis_lines, launch_lines
 from kforge.search.cells import COMPUTE_LEVELS, MEMORY_LEVELS, PARALLELISM_LEVELS, cell_name
 from kforge.types import (
     BuildFailed,
@@ -148,6 +149,10 @@ def print_workload(result: WorkloadResult) -> None:
             f"  against torch.compile: {speedup:.2f}x ({low:.2f}..{high:.2f}), "
             f"{result.compiled.median_us:.0f} us"
         )
+    if result.diagnosis is not None:
+        print("  what limits it, the largest first (shares of the time are estimates):")
+        for line in diagnosis_lines(result.diagnosis):
+            print(f"    {line}")
 
 
 def print_built(built: Built, device: DeviceInfo) -> None:
@@ -175,6 +180,9 @@ def print_facts(built: Built) -> None:
             if count:
                 words.append(f"{name} instructions")
         print(f"kernel {kernel.name}: {', '.join(words)}")
+    for workload, plan in built.plan_facts.items():
+        for line in launch_lines(plan):
+            print(f"launch ({workload}) {line}")
 
 
 # ------------------------------------------------------------------------------------- the end of a run
