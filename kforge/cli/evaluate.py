@@ -110,6 +110,7 @@ def build_only(
                     "candidate": source.hash,
                     "measures": to_dict(built.measures),
                     "facts": to_dict(built.facts),
+                    "plan_facts": {name: to_dict(facts) for name, facts in built.plan_facts.items()},
                     "uses_library_ops": list(built.library_ops),
                     "seconds": {"build": round(report.seconds, 3)},
                 },
@@ -173,6 +174,7 @@ def document(found: Evaluation, *, task: str, size: str, track: str, text: str) 
         "max_error": max_error,
         "measures": to_dict(built.measures) if built else None,
         "facts": to_dict(built.facts) if built else None,
+        "plan_facts": {n: to_dict(facts) for n, facts in built.plan_facts.items()} if built else None,
         "uses_library_ops": list(built.library_ops) if built else None,
         "seconds": {
             "build": round(found.seconds.build, 3), "check": round(found.seconds.check, 3),

@@ -32,20 +32,23 @@ def accesses(requests: Sequence[Request], active: int) -> tuple[Access, ...]:
         requests: of ``address_flow.requests``.
         active: threads of the block's first warp.
     """
-    groups: dict[tuple[object, ...], list[Request]] = defaultdict(list)
+    together: dict[tuple[object, ...], set[int]] = defaultdict(set)
+    members: dict[tuple[object, ...], int] = defaultdict(int)
     for request in requests:
-        if request.space == "global":
-            groups[request.group].append(request)
+        if request.space == "global" and isinstance(request.address, Known):
+            starts = _relative(request.address, active)
+            together[request.group] |= _pieces(starts, request.width_bytes, SECTOR_BYTES)
+            members[request.group] += 1
     totals: dict[Access, float] = defaultdict(float)
     for request in requests:
-        beside = groups[request.group] if request.space == "global" else []
-        found = _access(request, beside, active)
+        shared_out = len(together[request.group]) / max(1, members[request.group])
+        found = _access(request, shared_out, active)
         totals[found] += LOOP_WEIGHT ** min(request.depth, 3)
     ordered = sorted(totals.items(), key=lambda item: -item[1])
     return tuple(replace(access, count=count) for access, count in ordered[:MAX_ACCESSES])
 
 
-def _access(request: Request, beside: Sequence[Request], active: int) -> Access:
+def _access(request: Request, shared_out: float, active: int) -> Access:
     address = request.address
     if isinstance(address, Hidden):
         return UnseenAccess(
@@ -57,16 +60,10 @@ def _access(request: Request, beside: Sequence[Request], active: int) -> Access:
         wavefronts, needed = _wavefronts(starts, request.width_bytes)
         return SharedAccess(*common, wavefronts, needed, request.atomic)
     touched = _pieces(starts, request.width_bytes, SECTOR_BYTES)
-    together = [
-        _pieces(_relative(b.address, active), b.width_bytes, SECTOR_BYTES)
-        for b in beside
-        if isinstance(b.address, Known)
-    ]
-    union = set().union(*together)
     own = {byte for start in starts for byte in range(start, start + request.width_bytes)}
     needed = max(1, -(-len(own) // SECTOR_BYTES))
     # Accesses beside this one bring in the same sectors: each pays its part, and never less than it needs.
-    fetched = max(min(len(touched), len(union) / max(1, len(together))), min(needed, len(touched)))
+    fetched = max(min(len(touched), shared_out), min(needed, len(touched)))
     lines = len(_pieces(starts, request.width_bytes, LINE_BYTES))
     return GlobalAccess(*common, len(touched), lines, fetched, needed, request.atomic)
 

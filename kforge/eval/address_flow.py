@@ -134,6 +134,8 @@ def _merged(
 
 
 def _blocks(code: Sequence[Placed]) -> list[_Block]:
+    if not code:
+        return []
     labels = {label: number for number, placed in enumerate(code) for label in placed.labels}
     starts = {0, *labels.values()}
     jumps = ("BRA", "BRX", "JMP", "JMX", "BRXU", "EXIT", "RET", "CALL")

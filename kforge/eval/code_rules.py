@@ -61,7 +61,7 @@ def bank_conflicts(k: Running, workload: WorkloadSpec, left: float) -> Limiter |
 
     Source: CUDA C++ Best Practices Guide, "Shared Memory and Memory Banks".
     """
-    if k.flaws.wavefronts < NOTABLE * k.flaws.wavefronts_needed:
+    if k.flaws.wavefronts <= NOTABLE * k.flaws.wavefronts_needed:
         return None
     worst = (a.wavefronts / a.needed for a in k.launch.accesses if isinstance(a, SharedAccess))
     return _limiter(
@@ -134,8 +134,11 @@ def double_precision(k: Running, workload: WorkloadSpec, left: float) -> Limiter
     if not k.mix.fp64 or any(tensor.dtype == "float64" for tensor in tensors):
         return None
     single = k.mix.fp64 * WARP / k.limits.fp32_rate
+    # A double is a pair of registers: its constants and results take twice the moves.
+    moves = min(k.mix.fp64, k.mix.moves) / ISSUES_PER_CYCLE
+    less = k.pipes.without(fp64=k.pipes.fp64, fp32=-single, issue=moves)
     return _limiter(
-        k, "double_precision", left * _saved(k, k.pipes.without(fp64=k.pipes.fp64, fp32=-single)),
+        k, "double_precision", left * _saved(k, less),
         Evidence("share of double among instructions", k.mix.fp64 / k.mix.total),
         Evidence("rate of double over single", k.limits.fp64_rate / k.limits.fp32_rate),
     )  # fmt: skip

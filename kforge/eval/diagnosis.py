@@ -14,7 +14,6 @@ from kforge.bounds import bound_of, traffic_bytes
 from kforge.diagnosis_types import (
     Diagnosis,
     Evidence,
-    LaunchFacts,
     Limiter,
     MeasuredMetrics,
     Roofline,
@@ -48,7 +47,7 @@ def diagnose(case: Case) -> Diagnosis:
     ]
     found += plan_rules.found(case, running, roofline, left)
     found = sorted((x for x in found if x.share >= LEAST_SHARE), key=lambda limiter: -limiter.share)
-    unknown = [word for k in running for word in unseen_words(k.launch)]
+    unknown = [word for k in running for word in unseen_words(k)]
     if architecture(case.device.arch) is None:
         unknown.append(f"limits and rates of {case.device.arch}")
     return Diagnosis(roofline, _ordered(found, roofline, left), tuple(dict.fromkeys(unknown)))
@@ -111,8 +110,11 @@ def _running(case: Case) -> list[Running]:
     return [replace(k, weight=k.weight / total) for k in found]
 
 
-def unseen_words(launch: LaunchFacts) -> list[str]:
+def unseen_words(k: Running) -> list[str]:
     """What of a kernel's addresses the machine code does not give away."""
+    launch = k.launch
+    if not launch.accesses and (k.mix.global_loads or k.mix.global_stores):
+        return [f"how {launch.kernel} addresses memory: there is too much code to follow"]
     words = {
         "run_time_stride": "set at run time",
         "depends_on_data": "read from memory",

@@ -30,8 +30,8 @@ from kforge.eval.sass import Placed
 from kforge.eval.warp_reading import Surroundings
 from kforge.types import DTYPE_BYTES, DeviceInfo
 
-# Kinds of launches whose addresses are followed; a plan may have thousands.
-MAX_KINDS = 32
+# Instructions of a plan whose addresses are followed, of all kinds of launches: a few seconds' work.
+MAX_FOLLOWED = 50_000
 _INTEGERS = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "u8": 1, "u16": 2, "u32": 4, "u64": 8, "b8": 1}
 # Where block and grid dimensions lie in constant bank 0, by where parameters begin: read off compiled code.
 _NEW_PARAMETER_BASE, _NEW_DIMENSIONS = 0x380, 0x360
@@ -62,6 +62,7 @@ class Geometry:
 def plan_facts(bound: BoundPlan, module: Module, device: DeviceInfo) -> PlanFacts:
     """Facts of one workload's plan; launches of equal geometry are one entry."""
     found: dict[tuple[str, Geometry], LaunchFacts] = {}
+    followed = 0
     steps = [step for step in bound.plan.steps if isinstance(step, LaunchStep)]
     for step, arguments in zip(steps, bound.launches, strict=True):
         geometry = _geometry(step, module.kernels[step.kernel], device)
@@ -69,9 +70,10 @@ def plan_facts(bound: BoundPlan, module: Module, device: DeviceInfo) -> PlanFact
         if key in found:
             found[key] = replace(found[key], launches=found[key].launches + 1)
             continue
+        followed += len(module.code[step.kernel])
         constants = constants_of(module.kernels[step.kernel], arguments, geometry)
         facts = launch_facts(
-            step.kernel, geometry, module, device, constants=constants if len(found) < MAX_KINDS else None
+            step.kernel, geometry, module, device, constants=constants if followed <= MAX_FOLLOWED else None
         )
         found[key] = replace(
             facts, tensor_bytes=_touched(bound.plan, [t for a in step.args for t in tensors_of(a)])

@@ -24,6 +24,7 @@ from kforge.codec import from_json, to_dict
 from kforge.errors import InfraError, KforgeError, MissingPrerequisite, UsageError
 from kforge.eval import confinement
 from kforge.eval.device_lock import DeviceLock, lock_path
+from kforge.eval.diagnosed import diagnosed
 from kforge.eval.protocol import PROTOCOLS, Protocol
 from kforge.open_types import HostCpu, OpenDevice, OpenReport
 from kforge.types import (
@@ -62,6 +63,7 @@ class Sealed:
 
     Attributes:
         job: what runners are told.
+        ceilings: what the device was measured to do at best; None where it was not.
     """
 
     loaded: LoadedTask
@@ -69,6 +71,7 @@ class Sealed:
     device: DeviceInfo
     job: Mapping[str, Any]
     verifier: Verifier
+    ceilings: Ceilings | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,8 @@ class Worker:
                 verifier = _open_verifier(loaded, description, device, job, protocol)
                 self._subject = OpenTrack(lock_path(device), verifier)
             else:
-                self._subject = _sealed(loaded, description, device, job, protocol)
+                sealed = _verifier(loaded, description, device, job, protocol)
+                self._subject = Sealed(loaded, description, device, job, sealed, ceilings)
         self.answer(result=to_dict(Opened(description, ceilings)))
 
     def _sealed(self) -> Sealed:
@@ -187,7 +191,10 @@ class Worker:
         outcome, seconds = self._staged(
             lock_path(of.device), lambda on_stage: of.verifier.measure(built, precision, on_stage)
         )
-        self.answer(result={"outcome": to_dict(outcome, Outcome), "seconds": to_dict(seconds)})
+        told = diagnosed(
+            outcome, built, of.description, device=of.device, ceilings=of.ceilings, precision=precision
+        )
+        self.answer(result={"outcome": to_dict(told, Outcome), "seconds": to_dict(seconds)})
 
     def _measure_open(self, request: dict[str, Any]) -> None:
         from kforge.eval.open.worker_requests import measure_open
@@ -247,20 +254,19 @@ class Worker:
 Prepared = tuple[dict[str, Any], Ceilings | None]
 
 
-def _sealed(
+def _verifier(
     loaded: LoadedTask,
     description: TaskDescription,
     device: DeviceInfo,
     job: Mapping[str, Any],
     protocol: Protocol,
-) -> Sealed:
+) -> Verifier:
     from kforge.eval.verifier import Verifier
 
-    verifier = Verifier(
+    return Verifier(
         loaded, description, device,
         job=job, clock=SystemClock(), seeds=secret_seed, protocol=protocol,
     )  # fmt: skip
-    return Sealed(loaded, description, device, job, verifier)
 
 
 def _open_verifier(

@@ -8,11 +8,13 @@ workloads, contract and parent always stay.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, assert_never
 
+from kforge.diagnosis_types import Diagnosis
+from kforge.diagnosis_words import diagnosis_lines
 from kforge.search.device_words import device_lines
 from kforge.search.envelope import UnfinishedThought, answer_in
 from kforge.search.proposer import Message
@@ -70,6 +72,7 @@ class Shown:
         log: what the compiler said, if it refused the source.
         precision: as declared; the roofline depends on it.
         timed: (workload, microseconds) of a candidate that passed.
+        diagnosed: workload to what limits it there; not every device tells.
     """
 
     text: str
@@ -77,6 +80,7 @@ class Shown:
     log: str = ""
     precision: Precision = "ieee"
     timed: tuple[tuple[str, float], ...] = ()
+    diagnosed: Mapping[str, Diagnosis] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,9 @@ def shown(text: str, outcome: Outcome, measures: Measures | None, precision: Pre
         if isinstance(outcome, Passed)
         else ()
     )
-    return Shown(text, report(outcome) + cell, log, precision, timed)
+    results = outcome.workloads if isinstance(outcome, Passed) else ()
+    diagnosed = {r.workload: r.diagnosis for r in results if r.diagnosis is not None}
+    return Shown(text, report(outcome) + cell, log, precision, timed, diagnosed)
 
 
 def report(outcome: Outcome) -> str:
@@ -333,8 +339,16 @@ def _position_lines(task: TaskDescription, parent: Shown | None, ceilings: Ceili
     if parent is None:
         return []
     specs = {workload.name: workload for workload in task.workloads}
-    return [
-        f"Roofline, workload {name}: {position(specs[name], latency_us, ceilings, parent.precision)}"
-        for name, latency_us in parent.timed
-        if name in specs
-    ]
+    lines: list[str] = []
+    for name, latency_us in parent.timed:
+        if name in specs:
+            diagnosis = parent.diagnosed.get(name)
+            limits = diagnosis_lines(diagnosis) if diagnosis is not None else []
+            stands = position(specs[name], latency_us, ceilings, parent.precision, advise=not limits)
+            lines.append(f"Roofline, workload {name}: {stands}")
+            if limits:
+                lines += [
+                    f"What limits it, workload {name}, the largest first (shares are estimates):",
+                    *limits,
+                ]
+    return lines

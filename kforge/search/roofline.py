@@ -33,9 +33,14 @@ def task_lines(workload: WorkloadSpec, ceilings: Ceilings | None) -> tuple[str, 
 
 
 def position(
-    workload: WorkloadSpec, latency_us: float, ceilings: Ceilings | None, precision: Precision
+    workload: WorkloadSpec,
+    latency_us: float,
+    ceilings: Ceilings | None,
+    precision: Precision,
+    *,
+    advise: bool = True,
 ) -> str:
-    """Where a measured time stands, in words that say what to attack."""
+    """Where a measured time stands, in words that say what to attack unless a diagnosis says it better."""
     moved, seconds = traffic_bytes(workload), latency_us / 1e6
     achieved = f"{bytes_text(moved)} in {us_text(latency_us)} is {_three(moved / seconds / 1e9)} GB/s"
     if workload.flops:
@@ -49,7 +54,8 @@ def position(
         f"bound {us_text(bound.bound_us)} set by {what}; {us_text(latency_us)} reaches {share:.0%} of it. "
         f"{achieved}, of {ceilings.copy_bytes_per_s / 1e9:,.0f} GB/s"
         + (f" and {flops_per_s(ceilings, precision) / 1e12:,.0f} TFLOP/s" if workload.flops else "")
-        + f" measured as possible. {_advice(bound, latency_us, share)}"
+        + " measured as possible."
+        + (f" {_advice(bound, latency_us, share)}" if advise else "")
     )
 
 
