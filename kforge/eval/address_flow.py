@@ -1,8 +1,8 @@
 """Follows a kernel's addresses through its control flow: what every memory instruction of a warp is given.
 
 A forward pass over the blocks to a fixed point. Where ways meet, a value that differs keeps only what both
-agree on. Lanes that went different ways (the reconvergence points of BSSY) may hold different values, so a
-difference is lost there. What lanes do in a loop that they leave at different times is not seen.
+agree on. Where lanes of one warp went different ways before (a branch on data or on the thread's own number,
+up to the point where BSSY lets them meet), each may hold either value, so a difference is lost.
 """
 
 from __future__ import annotations
@@ -13,13 +13,23 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from kforge.eval import lanes
-from kforge.eval.lanes import UNIFORM, Hidden, Value
+from kforge.eval.lanes import UNIFORM, Hidden, Known, Value
 from kforge.eval.sass import Placed
-from kforge.eval.warp_reading import Decoded, Surroundings, decoded, operand, read, result, width_bytes
+from kforge.eval.warp_reading import (
+    Decoded,
+    Surroundings,
+    decoded,
+    goes_together,
+    operand,
+    read,
+    result,
+    width_bytes,
+)
 
 # Above this a kernel's addresses are not followed: hostile or fully unrolled code must not cost minutes.
 MAX_INSTRUCTIONS = 20_000
 MAX_VISITS = 40  # of one block
+MAX_ROUNDS = 8
 Space = Literal["global", "shared"]
 _TARGET = re.compile(r"`\(([^)]+)\)")
 _BRACKET = re.compile(r"\[([^\]]*)\]")
@@ -54,7 +64,7 @@ class _Block:
     start: int
     end: int
     targets: list[int] = field(default_factory=list)
-    diverged: bool = False
+    waits_since: int | None = None  # the BSSY whose lanes meet at its start
 
 
 @dataclass(slots=True)
@@ -74,7 +84,7 @@ class _State:
 def requests(code: Sequence[Placed], around: Surroundings) -> tuple[Request, ...]:
     """Every memory instruction of a kernel with its addresses."""
     blocks = _blocks(code)
-    arriving = _fixed_point(code, blocks, around) if len(code) <= MAX_INSTRUCTIONS else None
+    arriving = _settled(code, blocks, around) if len(code) <= MAX_INSTRUCTIONS else None
     if arriving is None:
         return tuple(_unfollowed(code))
     found: list[Request] = []
@@ -86,11 +96,38 @@ def requests(code: Sequence[Placed], around: Surroundings) -> tuple[Request, ...
     return tuple(found)
 
 
+Arriving = list[dict[str, Value] | None]
+
+
+def _settled(code: Sequence[Placed], blocks: Sequence[_Block], around: Surroundings) -> Arriving | None:
+    """A fixed point that knows which branches its lanes take differently; None if it takes too long."""
+    parting: frozenset[int] = frozenset()
+    for _ in range(MAX_ROUNDS):
+        seen: set[int] = set()
+        arriving = _fixed_point(code, blocks, around, parting, seen)
+        if arriving is None or seen <= parting:
+            return arriving
+        parting |= seen
+    return None
+
+
 def _fixed_point(
-    code: Sequence[Placed], blocks: Sequence[_Block], around: Surroundings
-) -> list[dict[str, Value] | None] | None:
-    """What holds where each block begins, None for one never reached; None of all if it takes too long."""
-    arriving: list[dict[str, Value] | None] = [None] * len(blocks)
+    code: Sequence[Placed],
+    blocks: Sequence[_Block],
+    around: Surroundings,
+    parting: frozenset[int],
+    seen: set[int],
+) -> Arriving | None:
+    """What holds where each block begins, None for one never reached; None of all if it takes too long.
+
+    Args:
+        code: of the kernel.
+        blocks: of that code.
+        around: what the launch makes known.
+        parting: places of branches that lanes of one warp take differently.
+        seen: is given those that are found to be so.
+    """
+    arriving: Arriving = [None] * len(blocks)
     if not blocks:
         return arriving
     arriving[0] = {}
@@ -104,12 +141,25 @@ def _fixed_point(
         state = _State(dict(arriving[at] or {}))
         for _ in _walk(code, blocks[at], state, around):
             pass
+        if _parts(code[blocks[at].end - 1], state):
+            seen.add(blocks[at].end - 1)
         for target in blocks[at].targets:
-            merged = _merged(arriving[target], state.values, diverged=blocks[target].diverged)
+            since, start = blocks[target].waits_since, blocks[target].start
+            diverged = since is not None and any(since <= place < start for place in parting)
+            merged = _merged(arriving[target], state.values, diverged=diverged)
             if merged is not None:
                 arriving[target] = merged
                 waiting.add(target)
     return arriving
+
+
+def _parts(last: Placed, state: _State) -> bool:
+    """Whether lanes of one warp take this branch differently."""
+    conditions = [last.instruction.guard, *last.instruction.operands.partition("`")[0].split(",")]
+    names = [text.strip().lstrip("!") for text in conditions if text.strip()]
+    return last.instruction.name in ("BRA", "BRX", "JMP") and any(
+        state.values.get(name, UNIFORM) is not UNIFORM for name in names if name[:1] == "P"
+    )
 
 
 def _unfollowed(code: Sequence[Placed]) -> Iterator[Request]:
@@ -148,12 +198,12 @@ def _blocks(code: Sequence[Placed]) -> list[_Block]:
         if start < end
     ]
     meetings = {
-        labels[label]
-        for placed in code if placed.instruction.name == "BSSY"
+        labels[label]: number
+        for number, placed in reversed(list(enumerate(code))) if placed.instruction.name == "BSSY"
         for label in _TARGET.findall(placed.instruction.operands) if label in labels
     }  # fmt: skip
     for number, block in enumerate(blocks):
-        block.diverged = block.start in meetings
+        block.waits_since = meetings.get(block.start)
         last = code[block.end - 1].instruction
         ends = last.name in ("EXIT", "RET", "KILL", "BPT")
         if last.name in ("BRA", "BRX", "JMP", "JMX", "BRXU"):
@@ -180,7 +230,8 @@ def _walk(code: Sequence[Placed], block: _Block, state: _State, around: Surround
             width = 16 if matrix else width_bytes(placed.instruction.opcode)
             yield Request(space, store, atomic, matrix, width, address, group, placed.depth)
         if of.name == "CALL":
-            state.values = dict.fromkeys(state.values, Hidden.LOST)
+            for name in _set_by_call(code, placed, state):
+                state.values[name] = Hidden.LOST
             state.guarded.clear()
             continue
         _apply(of, state, seen, around)
@@ -188,19 +239,37 @@ def _walk(code: Sequence[Placed], block: _Block, state: _State, around: Surround
             versions[name] = number
 
 
+def _set_by_call(code: Sequence[Placed], call: Placed, state: _State) -> list[str]:
+    """Registers that a called function of this kernel may change; all where it is not in sight."""
+    named = _TARGET.findall(call.instruction.operands)
+    starts = [number for number, placed in enumerate(code) if named and named[0] in placed.labels]
+    if not starts:
+        return list(state.values)
+    found: list[str] = []
+    for number in range(starts[0], len(code)):
+        if number > starts[0] and any(label.startswith("$") for label in code[number].labels):
+            break
+        of = decoded(code[number].instruction)
+        if of.name == "CALL":
+            return list(state.values)
+        found += [*of.writes, *of.sets]
+    return found
+
+
 def _apply(of: Decoded, state: _State, seen: dict[str, Value], around: Surroundings) -> None:
     values = [_source(o.text, seen, around) if "[" in o.text and not o.text.startswith("c") else
               read(o, seen, around) for o in of.sources]  # fmt: skip
     conditions = [seen.get(name, Hidden.DATA) for name in of.conditions]
     if of.writes:
-        first = result(of, values)
+        chosen = of.name == "SEL" and len(values) == 2 and all(c is UNIFORM for c in conditions)
+        first = lanes.join(*values, diverged=False) if chosen else result(of, values)
         if conditions and first is UNIFORM and not all(c is UNIFORM for c in conditions):
             first = Hidden.DATA  # a selection that lanes make differently
         rest = _upper(of, first, values, around)
         for name, value in zip(of.writes, (first, *([rest] * (len(of.writes) - 1))), strict=True):
             _write(name, value, of.guard, state)
     if of.sets:
-        same = all(lanes.is_uniform(v) for v in values) and all(c is UNIFORM for c in conditions)
+        same = goes_together(of, values) and all(c is UNIFORM for c in conditions)
         for name in of.sets:
             _set_predicate(name, UNIFORM if same else Hidden.DATA, of.guard, state)
 
@@ -219,7 +288,10 @@ def _upper(of: Decoded, first: Value, values: Sequence[Value], around: Surroundi
             return around.constants.get(int(found[1], 16) + 4, UNIFORM)
     if of.name == "CS2R":
         return first
-    return UNIFORM if all(lanes.is_uniform(v) for v in values) and first is not Hidden.DATA else Hidden.LOST
+    # Lanes of a warp lie close together: they share the upper half of what their lower halves are known of.
+    if isinstance(first, Known):
+        return UNIFORM
+    return first
 
 
 def _write(name: str, value: Value, guard: str, state: _State) -> None:

@@ -164,14 +164,27 @@ def logic(a: Value, b: Value, c: Value, table: int) -> Value:
     if not (isinstance(a, Known) and isinstance(b, Known) and isinstance(c, Known)):
         return _masked((a, b, c), table)
     align = min(v.align for v in (a, b, c))
+    low = (1 << align) - 1
     if align < WORD:
         # Below ``align`` all bits are known; above, lanes must agree, each input with itself.
         for value in (a, b, c):
             if len({x >> align for x in value.lanes}) > 1:
                 return UNIFORM if all(v.uniform for v in (a, b, c)) else Hidden.LOST
-    low = (1 << align) - 1
+        high = _high_bits((a, b, c), table, low)
+    else:
+        high = 0
     triples = zip(a.lanes, b.lanes, c.lanes, strict=True)
-    return known([_looked_up(x, y, z, table) & low for x, y, z in triples], align)
+    numbers = [_looked_up(x, y, z, table) & low for x, y, z in triples]
+    return known(numbers, align) if high is None else known([n | high for n in numbers], WORD)
+
+
+def _high_bits(values: tuple[Known, Known, Known], table: int, low: int) -> int | None:
+    """The bits above ``low`` of a result, where those of unknown bases decide nothing (a mask took them)."""
+    choices = [(v.lanes[0],) if v.align == WORD else (0, MASK) for v in values]
+    found = {
+        _looked_up(x, y, z, table) & ~low & MASK for x in choices[0] for y in choices[1] for z in choices[2]
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def _masked(values: tuple[Value, Value, Value], table: int) -> Value:

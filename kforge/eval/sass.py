@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _SECTION = re.compile(r"\s*\.section\s+\.text\.(\S+?),")
-_LABEL = re.compile(r"(\.L_x?_?\w+):\s*$")
+_LABEL = re.compile(r"(\.L_x?_?\w+|\$\S+):\s*$")
 _INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]+)\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][A-Z0-9_.]*)\s*([^;]*);")
 _TARGET = re.compile(r"`\(([^)]+)\)")
 _JUMPS = ("BRA", "BRX", "JMP", "BRXU", "JMX")

@@ -53,6 +53,7 @@ class Decoded:
         sets: predicates that it sets.
         sources: operands that it reads, predicates left out.
         conditions: predicates that it reads.
+        last: its last operand as text; it tells a minimum (PT) from a maximum (!PT).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Decoded:
     sets: tuple[str, ...]
     sources: tuple[Operand, ...]
     conditions: tuple[str, ...]
+    last: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,8 @@ def decoded(entry: Instruction) -> Decoded:
     sources = tuple(o for o in rest if not o.predicate)
     conditions = tuple(o.text.lstrip("!") for o in rest if o.predicate and not o.text.endswith("T"))
     guard = "" if entry.guard.endswith("PT") else entry.guard
-    return Decoded(name, entry.opcode, guard, writes, tuple(sets), sources, conditions)
+    last = texts[-1] if texts else ""
+    return Decoded(name, entry.opcode, guard, writes, tuple(sets), sources, conditions, last)
 
 
 def _written(entry: Instruction, head: Operand) -> tuple[str, ...]:
@@ -208,6 +211,30 @@ def result(of: Decoded, values: Sequence[Value]) -> Value:
     return UNIFORM if all(lanes.is_uniform(v) for v in values) else _lost(values)
 
 
+def goes_together(of: Decoded, values: Sequence[Value]) -> bool:
+    """Whether the lanes of a usual warp agree on a comparison.
+
+    Exact numbers are compared. What depends on the block or on the run (an index against a bound) is taken to
+    be the same in all lanes, which only the last warps of a grid contradict. Data is not.
+    """
+    if any(v in (Hidden.DATA, Hidden.LOST) for v in values):
+        return False
+    exact = [v for v in values if isinstance(v, Known) and v.align == WORD]
+    if len(exact) < len(values) or all(v.uniform for v in exact):
+        return True
+    asked = next((ask for name, ask in _COMPARISONS.items() if f".{name}" in of.opcode), None)
+    if asked is None or len(exact) != 2 or not of.name.startswith("ISETP"):
+        return False
+    return len({asked(x, y) for x, y in zip(exact[0].lanes, exact[1].lanes, strict=True)}) == 1
+
+
+# Of indices and bounds, which are not negative here.
+_COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
+    "GE": int.__ge__, "GT": int.__gt__, "LE": int.__le__, "LT": int.__lt__, "EQ": int.__eq__,
+    "NE": int.__ne__,
+}  # fmt: skip
+
+
 def _lost(values: Sequence[Value]) -> Hidden:
     found = lanes.worst(values)
     return Hidden.LOST if found is Hidden.STRIDE else found
@@ -260,6 +287,17 @@ def _logical(of: Decoded, v: Sequence[Value]) -> Value | None:
     return None if table is None else lanes.logic(v[0], v[1], v[2], table & 0xFF)
 
 
+def _extreme(of: Decoded, v: Sequence[Value]) -> Value | None:
+    """IMNMX of numbers that are exact."""
+    a, b = v[0], v[1]
+    if not (isinstance(a, Known) and isinstance(b, Known) and a.align == b.align == WORD):
+        return None
+    choose = max if of.last == "!PT" else min
+    sign = 0 if ".U32" in of.opcode else 1 << (WORD - 1)  # turning the sign bit orders signed numbers
+    pairs = zip(a.lanes, b.lanes, strict=True)
+    return lanes.known([choose(x ^ sign, y ^ sign) ^ sign for x, y in pairs], WORD)
+
+
 def _zero(of: Decoded, v: Sequence[Value]) -> Value:
     return v[0] if v else ZERO
 
@@ -284,4 +322,5 @@ MODELLED: Mapping[str, Model] = {
     "MOV": _move, "LDC": _move, "LDCU": _move, "R2UR": _move, "S2R": _move, "S2UR": _move, "CS2R": _zero,
     "IADD3": _sum, "IADD": _sum, "VIADD": _sum, "IMAD": _product, "LEA": _scaled, "SHF": _shifted,
     "LOP3": _logical, "HFMA2": _halves,
+    "IMNMX": _extreme, "VIMNMX": _extreme,
 }  # fmt: skip

@@ -96,7 +96,7 @@ KERNELS: dict[str, Expected] = {
     "much_shared": Expected(banks=((STORE, 1, 1),), static_shared=40960, flying=4),
     "fma_chain": Expected(ints={2: N}, mix={"fp32_fma": 640}, never=("fp64", "special", "matrix"), flying=4),
     "double_literals": Expected(
-        ints={2: N}, mix={"fp64": None}, unseen=frozenset({"not_followed"}), flying=4
+        ints={2: N}, mix={"fp64": None}, touched=COPY, flying=4
     ),
     "exponentials": Expected(ints={2: N}, mix={"special": 150}, never=("fp64",), flying=4),
     "halves": Expected(ints={2: N}, mix={"fp16": None}, never=("fp64", "matrix", "fp32_fma"), flying=4),
