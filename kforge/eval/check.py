@@ -7,6 +7,7 @@ PyTorch, whichever is larger) around the truth. Source: design section 6.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -141,7 +142,7 @@ def _off(values: Tensor, grouped: Tensor) -> Tensor:
 def _rms(values: Tensor) -> Tensor:
     """Of each group."""
     norm: Tensor = torch.linalg.vector_norm(values, dim=1, keepdim=True)
-    return norm / values.shape[1] ** 0.5
+    return norm / math.sqrt(values.shape[1])
 
 
 def _finite_part(values: Tensor) -> Tensor:
