@@ -68,6 +68,7 @@ class RunDefaults:
     evals: int = 24
     max_reply_tokens: int = 16_000
     seed: int = 0
+    strategy: str = "default"
 
 
 DEFAULTS = RunDefaults()

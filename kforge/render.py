@@ -200,7 +200,7 @@ def print_summary(run: str, task: str, size: str, summary: RunSummary) -> None:
     print_accounts(summary.accounts)
     print(
         f"{summary.evaluations}/{summary.evals_budget} evaluations, {summary.duplicates} duplicates, "
-        f"{summary.proposals} proposals by {_asked(summary)}, "
+        f"{summary.proposals} proposals by {_asked(summary)}, strategy {summary.strategy}, "
         f"{summary.prompt_tokens + summary.completion_tokens:,} tokens, ${summary.usd:.2f}, "
         f"{summary.seconds:.0f} s, {summary.device_seconds:.0f} s on the device, "
         f"idle while work was queued {summary.device_idle_s:.1f} s"

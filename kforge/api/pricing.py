@@ -110,6 +110,7 @@ def _priced(settings: Settings, prices: Path | None, done: Done) -> RunPlan:
     from kforge.search.proposer import ProposalRequest, require_support
     from kforge.search.selection import decide
     from kforge.search.state import SearchState
+    from kforge.search.strategies.registry import make_strategy
     from kforge.workers.local import describe_task
 
     config = loop_config(settings)
@@ -118,8 +119,8 @@ def _priced(settings: Settings, prices: Path | None, done: Done) -> RunPlan:
     if config.asks:
         require_support(proposer, task)
     devices, device, trouble = _devices(settings)
-    search = SearchState(Archive())
-    decision = decide(settings.seed, 0, search.archive, ())
+    search = SearchState(Archive(), make_strategy(settings.strategy, settings.seed))
+    decision = decide(settings.seed, 0, search.archive, (), search.strategy)
     messages = render_prompt(task, device, checked_track(settings.track), parts_of(decision, search))
     request = ProposalRequest(messages, decision.seed, 0, config.max_completion_tokens)
     quote = proposer.quote(request)

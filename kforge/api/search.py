@@ -68,6 +68,7 @@ def evolve(
     temperature: float | None = None,
     in_order: bool = False,
     stop_when_waiting: bool = False,
+    strategy: str = DEFAULTS.strategy,
     run: str | None = None,
     store: str | Path | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
@@ -93,6 +94,7 @@ def evolve(
         temperature: of the model; None is the server's own.
         in_order: tell results in the order of their proposals.
         stop_when_waiting: with an exchange, end when only unanswered prompts are left.
+        strategy: who chooses parents (docs/search.md).
         run: a name; the same name again continues that run.
         store: URL or SQLite file; None is this user's default.
         on_event: told of every step after it is stored; must return at once.
@@ -114,7 +116,7 @@ def evolve(
     wanted = requested_settings(
         frozenset(), task=task, language=language, device=device,
         models=(models,) if isinstance(models, str) else tuple(models), in_order=in_order,
-        stop_when_waiting=stop_when_waiting,
+        stop_when_waiting=stop_when_waiting, strategy=strategy,
         track=checked_track(track), evals=evals, minutes=minutes, device_seconds=device_seconds,
         tokens=tokens, usd=usd, seed=seed, size=size, in_flight=in_flight, max_reply_tokens=max_reply_tokens,
         temperature=temperature, given=read_given([Path(file) for file in files], checked_language(language)),
@@ -239,7 +241,8 @@ def loop_config(settings: Settings) -> LoopConfig:
         limits=Limits(settings.minutes, settings.device_seconds, settings.tokens, settings.usd),
         # A recording fits only the order in which it was made.
         deterministic=settings.in_order or any(spec.startswith("replay:") for spec in settings.models),
-        given=settings.given, in_flight=settings.in_flight, stop_when_waiting=settings.stop_when_waiting,
+        strategy=settings.strategy, given=settings.given, in_flight=settings.in_flight,
+        stop_when_waiting=settings.stop_when_waiting,
         max_completion_tokens=settings.max_reply_tokens,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from kforge.codec import from_json, to_dict
 from kforge.config import DEFAULTS
 from kforge.errors import UsageError
 from kforge.search.context import Given
+from kforge.search.strategies.registry import BEFORE_STRATEGIES, DEFAULT, strategy_named
 
 if TYPE_CHECKING:
     from kforge.data.lease import Lease
@@ -37,6 +38,7 @@ class Settings:
     Attributes:
         models: who is asked, one spec or an ensemble.
         given: the user's own candidate files.
+        strategy: who chooses parents, by its own name.
     """
 
     task: str
@@ -58,6 +60,7 @@ class Settings:
     temperature: float | None = None
     in_order: bool = False
     given: tuple[Given, ...] = ()
+    strategy: str = BEFORE_STRATEGIES
 
 
 class PlannedRun:
@@ -111,7 +114,9 @@ class Wanted:
     @property
     def settings(self) -> Settings | None:
         """The settings of a new run; None without ``--task``."""
-        return Settings(**self.options) if "task" in self.options else None
+        if "task" not in self.options:
+            return None
+        return Settings(**{**self.options, "strategy": strategy_named(self.options["strategy"])})
 
     @property
     def changes(self) -> Mapping[str, Any]:
@@ -240,6 +245,7 @@ def _merge(stored: Run, changes: Mapping[str, Any]) -> Settings:
             "start a new run with --run NAME",
         ) from error
     _check_task(stored, began)
+    changes = {k: v for k, v in changes.items() if (k, v) != ("strategy", DEFAULT)}  # whatever it began with
     for name, asked in changes.items():
         had = getattr(began, name)
         if asked != had and name not in _SESSION_SETTINGS:

@@ -41,6 +41,7 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
     max_reply_tokens: options.MaxReplyTokensOption = DEFAULTS.max_reply_tokens,
     temperature: options.TemperatureOption = None,
     seed: options.SeedOption = DEFAULTS.seed,
+    strategy: options.StrategyOption = DEFAULTS.strategy,
     run: options.RunOption = None,
     resume: options.ResumeOption = None,
     store: StoreOption = None,
@@ -70,7 +71,7 @@ def evolve(  # noqa: PLR0917 - typer reads the options from the signature
         typed_options(context), task=task, language=language, device=device,
         models=tuple(models or DEFAULTS.models), track=checked_track(track), evals=evals, minutes=minutes,
         device_seconds=device_seconds, tokens=tokens, usd=usd, max_reply_tokens=max_reply_tokens,
-        temperature=temperature, seed=seed, size=size, in_flight=in_flight,
+        temperature=temperature, seed=seed, strategy=strategy, size=size, in_flight=in_flight,
         in_order=in_order, stop_when_waiting=stop_when_waiting,
         given=read_given(given or (), checked_language(language)),
     )  # fmt: skip

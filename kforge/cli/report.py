@@ -52,6 +52,7 @@ def show(
     from kforge.codec import to_dict
     from kforge.data.store import Store
     from kforge.render import outcome_line, print_table
+    from kforge.search.retell import strategy_of
     from kforge.types import Outcome
 
     with Store.open(chosen_store(store), create=False) as opened:
@@ -67,6 +68,7 @@ def show(
             [{"seq": s, "candidate": n, "kind": k, "outcome": to_dict(o, Outcome)} for s, n, k, o in rows]
         )
         return
+    print(f"strategy: {strategy_of(records)}")
     print_table(
         ("told", "candidate", "kind", "outcome"),
         [(str(s), str(n), k, outcome_line(o).splitlines()[0][:140]) for s, n, k, o in rows],

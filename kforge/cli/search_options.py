@@ -71,6 +71,15 @@ TemperatureOption = Annotated[
     typer.Option("--temperature", metavar="T", help="Of the model. Default: the server's own."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="S", help="Seed of every decision.")]
+StrategyOption = Annotated[
+    str,
+    typer.Option(
+        "--strategy",
+        metavar="NAME",
+        help="Who chooses parents: default, or another that docs/search.md lists, such as greedy, top-k or "
+        "map-elites.",
+    ),
+]
 RunOption = Annotated[
     str | None,
     typer.Option("--run", metavar="NAME", help="Name of the run; the same name again continues it."),

@@ -31,7 +31,7 @@ ENSEMBLE = "ensemble"
 # Settings of a run whose option has the same name.
 REPEATED_SETTINGS = (
     "device", "track", "evals", "minutes", "device_seconds", "tokens", "usd",
-    "max_reply_tokens", "temperature",
+    "max_reply_tokens", "temperature", "strategy",
 )  # fmt: skip
 # Settings that say how a run was evaluated; a run stores those that its kforge knew of.
 VERSION_SETTINGS = ("kforge", "harness_version", "torch")

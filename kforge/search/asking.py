@@ -14,7 +14,7 @@ from kforge.types import ParseFailed
 def next_proposal(run: RunContext, search: SearchState, ordinal: int) -> Asked:
     """Decide the proposal of ``ordinal`` from the search as it stands, and word it. Changes nothing."""
     decision = decide(
-        run.config.seed, ordinal, search.archive, search.repairable(),
+        run.config.seed, ordinal, search.archive, search.repairable(), search.strategy,
         given=len(run.config.given), unread=search.unread(),
     )  # fmt: skip
     return Asked(decision, _messages(run, search, decision))

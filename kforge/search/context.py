@@ -13,6 +13,7 @@ from kforge.search.events import Event
 from kforge.search.parse import ParseCandidate
 from kforge.search.pool import Pool
 from kforge.search.proposer import Proposer
+from kforge.search.strategies.registry import SHIPPED, strategy_named
 from kforge.types import DeviceInfo, TaskDescription, Track
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class LoopConfig:
         seed: seed of every decision.
         harness_version: hash of whatever invalidates old timings; part of the evaluation key.
         limits: what else the run may use.
+        strategy: who chooses parents; one of ``kforge.search.strategies``.
         given: texts of the user's own candidate files, evaluated before anybody is asked.
         in_flight: candidates outstanding at a time; None asks the pool.
         deterministic: tell strictly in ordinal order, for tests and replay. Slower: one slow
@@ -52,13 +54,14 @@ class LoopConfig:
         poll_s: how often to look for answers while waiting.
 
     Raises:
-        UsageError: a limit is not positive.
+        UsageError: a limit is not positive, or the strategy is unknown.
     """
 
     evals: int
     seed: int
     harness_version: str
     track: Track = "sealed"
+    strategy: str = SHIPPED
     limits: Limits = NO_LIMITS
     given: tuple[Given, ...] = ()
     in_flight: int | None = None
@@ -79,7 +82,7 @@ class LoopConfig:
                 raise UsageError(
                     f"--{flag} is {value}; it must be greater than 0.", f"give --{flag} 1 or more"
                 )
-
+        strategy_named(self.strategy)
         if self.evals < len(self.given):
             raise UsageError(
                 f"--evals {self.evals} is fewer than the {len(self.given)} files of --from.",

@@ -35,6 +35,7 @@ def end_session(
         ledger.spend,
         state=state,
         proposer=run.proposer.name,
+        strategy=run.config.strategy,
         offline=run.proposer.offline,
         unanswered=ledger.spend.open if keeps else 0,
         evals_budget=run.config.evals,

@@ -38,6 +38,7 @@ from kforge.search.proposer import NO_CHARGE, Proposer, Quote, require_support
 from kforge.search.resume import History, history_of
 from kforge.search.state import SearchState
 from kforge.search.stop import StopSignal
+from kforge.search.strategies.registry import make_strategy
 from kforge.search.summary import RunSummary
 from kforge.search.tell import tell, tell_again
 from kforge.search.watch import announce_stop, keep_lease
@@ -116,7 +117,7 @@ class _Session:
         self._ledger = ledger
         self._stop = stop
         self._lease = lease
-        self._search = SearchState(Archive())
+        self._search = SearchState(Archive(), make_strategy(run.config.strategy, run.config.seed))
         self._flow = Flow(run, self._search)
         self._tasks: dict[asyncio.Task[Finished | Asked], int] = {}
         self._ready: dict[int, Finished] = {}

@@ -10,6 +10,7 @@ from kforge.search.parse import ParseCandidate
 from kforge.search.proposer import ASK_NO_MODEL, signature
 from kforge.search.resume import history_of
 from kforge.search.state import SearchState
+from kforge.search.strategies.registry import BEFORE_STRATEGIES, make_strategy
 from kforge.search.summary import RunSummary, summarise
 from kforge.search.tell import tell_again
 
@@ -23,9 +24,11 @@ def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSumma
 
     Raises:
         StoreError: a row was written by a kforge that knows more than this one.
+        UsageError: the run has a strategy that this kforge does not know.
     """
     history = history_of(records, parse_candidate)
-    search = SearchState(Archive())
+    strategy = strategy_of(records)
+    search = SearchState(Archive(), make_strategy(strategy, records.run.seed))
     for told in history.told:
         search.note_decision(told.candidate.kind, told.candidate.parent)
         tell_again(search, told)
@@ -36,6 +39,7 @@ def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSumma
         history.spend,
         state=_state(records),
         proposer=proposer,
+        strategy=strategy,
         offline=proposer in ASK_NO_MODEL,
         unanswered=sum(proposal.state == "requested" for proposal in records.proposals),
         evals_budget=int(_number(records.run.config.get("evals"))),
@@ -43,6 +47,11 @@ def summary_of(records: RunRecords, parse_candidate: ParseCandidate) -> RunSumma
         seconds=_number(stored.get("seconds")),
         device_idle_s=_number(stored.get("device_idle_s")),
     )
+
+
+def strategy_of(records: RunRecords) -> str:
+    """Who chose the parents of a run."""
+    return str(records.run.config.get("strategy", BEFORE_STRATEGIES))
 
 
 def _proposer(records: RunRecords) -> str:

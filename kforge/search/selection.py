@@ -1,7 +1,7 @@
 """What to ask for next: kind of proposal, parent, inspirations and model seed of one ordinal.
 
-A decision depends on (seed, ordinal, archive, repairable failures) and on nothing else: no generator
-state, no clock, no random ids. The same state always decides the same.
+A decision depends on (seed, ordinal, archive, repairable failures, what the strategy was told) and on
+nothing else: no generator state, no clock, no random ids. The same state always decides the same.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from typing import Literal
 
 from kforge.clock import decision_rng
 from kforge.search.archive import Archive, Entry
+from kforge.search.strategies.base import Strategy
 
 # given: the user's own file, nobody is asked. reformat: the one cheap turn after a reply without a kernel.
 DecisionKind = Literal["given", "first", "repair", "improve", "reformat"]
 
-REPAIR_SHARE = 0.3
-BEST_PARENT_SHARE = 0.5
 MAX_INSPIRATIONS = 2
 
 
@@ -43,6 +42,7 @@ def decide(
     ordinal: int,
     archive: Archive,
     repairable: Sequence[str],
+    strategy: Strategy,
     *,
     given: int = 0,
     unread: Sequence[str] = (),
@@ -50,15 +50,16 @@ def decide(
     """Decide the proposal of one ordinal.
 
     The user's own files come first. A reply in which no kernel could be read is asked for again, once.
-    Repair takes 30 % of the proposals while failures wait, and all of them while the archive is empty;
-    the newest failure goes first. Otherwise the parent is the best elite half of the time and a uniformly
-    drawn elite the other half. Up to two elites of other cells than the parent's are inspirations.
+    Repair takes the strategy's share of the proposals while failures wait, and all of them while the archive
+    is empty; the newest failure goes first. Otherwise the strategy names the parent, or asks for an attempt
+    from nothing. Up to two elites of other cells than the parent's are inspirations.
 
     Args:
         seed: the run's seed.
         ordinal: number of the candidate in its run.
         archive: the archive as told so far.
         repairable: ids of failed candidates that may be repaired, oldest first.
+        strategy: chooses parents; it was told what the archive was told.
         given: how many files the user gave.
         unread: ids of candidates whose reply held no kernel and was not asked for again, oldest first.
     """
@@ -68,35 +69,27 @@ def decide(
     if unread:
         return Decision(ordinal, "reformat", unread[0], (), model_seed)
     elites = archive.elites()
-    kind = _kind(seed, ordinal, bool(elites), bool(repairable))
-    if kind == "first":
-        return Decision(ordinal, kind, None, (), model_seed)
-    if kind == "repair":
-        return Decision(ordinal, kind, repairable[-1], _inspirations(seed, ordinal, elites, None), model_seed)
-    parent = _parent(seed, ordinal, elites)
-    return Decision(
-        ordinal, kind, parent.candidate_id, _inspirations(seed, ordinal, elites, parent), model_seed
-    )
+    if repairable and _repairs(seed, ordinal, bool(elites), strategy.repair_share):
+        shown = _inspirations(seed, ordinal, elites, None)
+        return Decision(ordinal, "repair", repairable[-1], shown, model_seed)
+    parent = strategy.parent(ordinal, archive) if elites else None
+    if parent is None:
+        return Decision(ordinal, "first", None, (), model_seed)
+    shown = _inspirations(seed, ordinal, elites, parent)
+    return Decision(ordinal, "improve", parent.candidate_id, shown, model_seed)
 
 
-def _kind(seed: int, ordinal: int, have_elites: bool, have_failures: bool) -> DecisionKind:
+def _repairs(seed: int, ordinal: int, have_elites: bool, share: float) -> bool:
     if not have_elites:
-        return "repair" if have_failures else "first"
-    repairs = decision_rng(seed, "kind", ordinal).random() < REPAIR_SHARE
-    return "repair" if have_failures and repairs else "improve"
-
-
-def _parent(seed: int, ordinal: int, elites: tuple[Entry, ...]) -> Entry:
-    rng = decision_rng(seed, "parent", ordinal)
-    if rng.random() < BEST_PARENT_SHARE:
-        return max(elites, key=lambda entry: entry.objective)  # the lowest cell among equals
-    return rng.choice(elites)
+        return share > 0.0
+    return decision_rng(seed, "kind", ordinal).random() < share
 
 
 def _inspirations(
     seed: int, ordinal: int, elites: tuple[Entry, ...], parent: Entry | None
 ) -> tuple[str, ...]:
-    """Elites of other cells than the parent's; a cell holds one elite, so excluding it is enough."""
-    others = [entry.candidate_id for entry in elites if parent is None or entry != parent]
+    """Elites of other cells than the parent's."""
+    own = None if parent is None else parent.measures.cell
+    others = [entry.candidate_id for entry in elites if entry.measures.cell != own]
     rng = decision_rng(seed, "inspirations", ordinal)
     return tuple(rng.sample(others, min(MAX_INSPIRATIONS, len(others))))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from kforge.search.archive import Archive, Entry, objective_of
 from kforge.search.proposer import Message
 from kforge.search.selection import DecisionKind
+from kforge.search.strategies.base import Strategy, Trial
 from kforge.types import (
     BuildFailed,
     CandidateSource,
@@ -71,6 +72,7 @@ class SearchState:
     """The mutable memory of one run, owned by the loop alone.
 
     Attributes:
+        strategy: chooses parents; told of every decision and outcome, as the archive is.
         judged: told candidates by id, in telling order.
         by_key: evaluation key to the id of the candidate that was told first with it.
         repaired: ids for which a repair, or another reply, was already decided.
@@ -79,6 +81,7 @@ class SearchState:
     """
 
     archive: Archive
+    strategy: Strategy
     judged: dict[str, Judged] = field(default_factory=dict)
     by_key: dict[str, str] = field(default_factory=dict)
     repaired: set[str] = field(default_factory=set)
@@ -88,9 +91,11 @@ class SearchState:
     duplicates: int = 0
 
     def note_decision(self, kind: DecisionKind, parent: str | None) -> None:
-        """Remember that a failure is being repaired, so that no other proposal repairs it too."""
+        """Remember what is under way: a failure that is being repaired is repaired by no other proposal."""
         if kind in ("repair", "reformat") and parent is not None:
             self.repaired.add(parent)
+        elif kind in ("first", "improve"):
+            self.strategy.decided(parent)
 
     def repairable(self) -> tuple[str, ...]:
         """Ids of the newest failures that may be repaired, oldest first."""
@@ -135,8 +140,13 @@ class SearchState:
         found = None if key is None else self.by_key.get(key)
         return None if found is None else self.judged[found]
 
-    def tell(self, judged: Judged) -> None:
-        """Take in one stored outcome: counters, duplicates, repair pool."""
+    def tell(self, judged: Judged, *, entered: bool) -> None:
+        """Take in one stored outcome: counters, duplicates, repair pool, strategy.
+
+        Args:
+            judged: the candidate with its outcome.
+            entered: it became the elite of its cell, just before.
+        """
         candidate = judged.candidate
         self.judged[candidate.id] = judged
         self.statuses[judged.outcome.status] += 1
@@ -149,6 +159,9 @@ class SearchState:
             self.duplicates += 1
         else:
             self.evaluations += 1
+        entry = None if judged.duplicate else entry_of(candidate.id, judged.outcome, judged.measures)
+        given = candidate.kind == "given"
+        self.strategy.tell(Trial(candidate.ordinal, candidate.parent, given, entry, entered))
 
     def best(self) -> Judged | None:
         """The best elite's candidate; None while nothing passed."""

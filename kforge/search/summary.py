@@ -71,6 +71,7 @@ class RunSummary:
     accounts: tuple[Account, ...]
     seconds: float
     device_idle_s: float
+    strategy: str
 
 
 def on_device_s(seconds: StageSeconds) -> float:
@@ -142,6 +143,7 @@ def summarise(
     *,
     state: RunState,
     proposer: str,
+    strategy: str,
     offline: bool,
     unanswered: int,
     evals_budget: int,
@@ -156,6 +158,7 @@ def summarise(
         spend: what proposals cost so far.
         state: how the session ended.
         proposer: its name.
+        strategy: who chose parents.
         offline: whether no model is asked.
         unanswered: requests that are still open.
         evals_budget: evaluations that were asked for.
@@ -187,6 +190,7 @@ def summarise(
         accounts=accounts,
         seconds=seconds,
         device_idle_s=device_idle_s,
+        strategy=strategy,
     )
 
 

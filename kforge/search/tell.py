@@ -39,7 +39,11 @@ def tell(run: RunContext, search: SearchState, finished: Finished) -> None:
         None if entry is None or added is None else _archive_event(entry, added),
     )
     duplicate = first is not None
-    search.tell(Judged(candidate, stored.id, finished.key, finished.outcome, finished.measures, duplicate))
+    entered = added is not None and added.status != "rejected"
+    search.tell(
+        Judged(candidate, stored.id, finished.key, finished.outcome, finished.measures, duplicate),
+        entered=entered,
+    )
     run.on_event(
         CandidateEvaluated(
             candidate.ordinal,
@@ -52,7 +56,7 @@ def tell(run: RunContext, search: SearchState, finished: Finished) -> None:
             device_seconds=0.0 if reused_from is not None else on_device_s(finished.seconds),
         )
     )
-    if entry is not None and added is not None and added.status != "rejected":
+    if entry is not None and added is not None and entered:
         best = best_before is None or entry.objective > best_before.objective
         run.on_event(
             EliteChanged(
@@ -72,9 +76,11 @@ def tell_again(search: SearchState, told: Told) -> None:
     value, candidate = told.evaluation.value, told.candidate
     duplicate = search.first_with(value.key) is not None
     entry = None if duplicate else entry_of(candidate.id, value.outcome, value.measures)
-    if entry is not None:
-        search.archive.add(entry)
-    search.tell(Judged(candidate, told.evaluation.id, value.key, value.outcome, value.measures, duplicate))
+    added = None if entry is None else search.archive.add(entry)
+    search.tell(
+        Judged(candidate, told.evaluation.id, value.key, value.outcome, value.measures, duplicate),
+        entered=added is not None and added.status != "rejected",
+    )
 
 
 def _archive_event(entry: Entry, added: AddResult) -> ArchiveEvent:

@@ -37,9 +37,10 @@ def assert_each_told_once(rows: list[dict[str, Any]]) -> None:
 
 
 def test_a_short_search(kforge: Terminal) -> None:
-    done = kforge(*SEARCH, "--evals", "2", "--run", "short", "--json")
+    done = kforge(*SEARCH, "--evals", "2", "--run", "short", "--strategy", "greedy", "--json")
     assert done.code == 0, done.err
     summary = done.document
+    assert summary["strategy"] == "greedy"
     assert (summary["run"], summary["state"], summary["offline"]) == ("short", "finished", True)
     assert summary["evaluations"] == 2
     assert "offline proposer: rule-based" in done.err
@@ -51,10 +52,15 @@ def test_a_short_search(kforge: Terminal) -> None:
     text = kforge("report", "short").out
     assert "run short: kb/L1/88 (small), finished" in text
     assert "offline proposer: rule-based" in text
+    assert kforge("runs", "show", "short").out.startswith("strategy: greedy\n")
     # What shaped the search cannot be changed under its name.
     other = kforge(*SEARCH, "--run", "short", "--seed", "5", "--json")
     assert (other.code, other.error["code"]) == (2, "usage")
     assert "seed" in other.error["message"]
+    other = kforge(*SEARCH, "--run", "short", "--strategy", "beam", "--json")
+    assert (other.code, other.error["code"]) == (2, "usage")
+    assert "strategy" in other.error["message"]
+    assert kforge(*SEARCH, "--evals", "2", "--run", "short", "--json").code == 0, "nobody asked for another"
 
 
 def test_a_task_that_the_proposer_cannot_write_for_leaves_no_run(kforge: Terminal) -> None:

@@ -44,6 +44,10 @@ WRONG = {
     "no time at all": (["evolve", "--task", "kb/L1/88", "--minutes", "nan"], "--minutes"),
     "nothing in flight": (["evolve", "--task", "kb/L1/88", "--in-flight", "0"], "--in-flight"),
     "huge seed": (["evolve", "--task", "kb/L1/88", "--seed", "9" * 30], "--seed"),
+    "unknown strategy": (
+        ["evolve", "--task", "kb/L1/88", "--strategy", "best"],
+        "--strategy default, or one of",
+    ),
     "bad task name": (["tasks", "add", "mine.py", "--name", "Bad Name"], "lower-case"),
     "other database": (["runs", "list", "--store", "mysql://x"], "postgresql://"),
     "store in memory": (["runs", "list", "--store", ":memory:"], "memory"),

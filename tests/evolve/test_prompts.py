@@ -24,6 +24,7 @@ from kforge.search.prompts import (
 )
 from kforge.search.selection import Decision, DecisionKind
 from kforge.search.state import Candidate, Judged, SearchState
+from kforge.search.strategies.registry import make_strategy
 from kforge.types import (
     BuildFailed,
     CandidateSource,
@@ -222,12 +223,12 @@ def judged(name: str, ordinal: int, outcome: Outcome, measures: Measures | None)
 
 
 def test_parts_come_from_the_search_as_it_stands() -> None:
-    search = SearchState(Archive())
-    search.tell(judged("good", 0, passed(2.0), Measures(1, 2, 3)))
-    search.tell(judged("other", 1, passed(1.5), Measures(0, 0, 0)))
+    search = SearchState(Archive(), make_strategy("default", 1))
+    search.tell(judged("good", 0, passed(2.0), Measures(1, 2, 3)), entered=True)
+    search.tell(judged("other", 1, passed(1.5), Measures(0, 0, 0)), entered=True)
     for n in range(8):
         wrong = CheckFailed(f"wrong\n{n}", "mismatch", "default", 0)
-        search.tell(judged(f"bad{n}", 2 + n, wrong, None))
+        search.tell(judged(f"bad{n}", 2 + n, wrong, None), entered=False)
     parts = parts_of(Decision(10, "improve", "good", ("other",), 1), search)
     assert parts.parent is not None
     assert "// gene good" in parts.parent.text
@@ -344,9 +345,9 @@ HOSTILE = (
 )
 @pytest.mark.parametrize("device", [DEVICE, H100])
 def test_hostile_words_stay_inside_their_place(outcome: Outcome, device: DeviceInfo) -> None:
-    search = SearchState(Archive())
+    search = SearchState(Archive(), make_strategy("default", 1))
     for ordinal in range(2):
-        search.tell(judged(f"bad{ordinal}", ordinal, outcome, None))
+        search.tell(judged(f"bad{ordinal}", ordinal, outcome, None), entered=False)
     parts = parts_of(Decision(2, "repair", "bad1", (), 1), search)
     honest = dataclasses.replace(parts, parent=Shown(candidate_text("bad1"), "no", "no"), failures=("no",))
     text = render_prompt(TASK, device, "sealed", parts)[1].content

@@ -8,6 +8,8 @@ import pytest
 
 from kforge.search.archive import Archive, Entry
 from kforge.search.selection import Decision, decide
+from kforge.search.strategies.base import Strategy, Trial
+from kforge.search.strategies.registry import STRATEGIES, make_strategy
 from kforge.types import Measures
 
 ELITES = [
@@ -18,14 +20,23 @@ ELITES = [
 ]
 
 
+def told(archive: Archive, name: str = "mixed", seed: int = 1) -> Strategy:
+    """A strategy that knows what the archive holds."""
+    strategy = make_strategy(name, seed)
+    for place, entry in enumerate(archive.elites()):
+        strategy.tell(Trial(place, None, given=False, entry=entry, entered=True))
+    return strategy
+
+
 def decisions(
-    archive: Archive, repairable: tuple[str, ...], count: int = 2000, seed: int = 1
+    archive: Archive, repairable: tuple[str, ...], count: int = 2000, seed: int = 1, name: str = "mixed"
 ) -> list[Decision]:
-    return [decide(seed, n, archive, repairable) for n in range(count)]
+    strategy = told(archive, name, seed)
+    return [decide(seed, n, archive, repairable, strategy) for n in range(count)]
 
 
 def test_the_first_decision_has_no_parent() -> None:
-    decision = decide(1, 0, Archive(), ())
+    decision = decide(1, 0, Archive(), (), told(Archive()))
     assert (decision.kind, decision.parent, decision.inspirations) == ("first", None, ())
 
 
@@ -55,13 +66,15 @@ def test_inspirations_are_other_elites() -> None:
     for decision in decisions(Archive.rebuild(ELITES), ("f",), 300):
         assert len(decision.inspirations) == len(set(decision.inspirations)) == 2
         assert decision.parent not in decision.inspirations
-    lonely = decide(1, 5, Archive.rebuild(ELITES[:1]), ())
+    alone = Archive.rebuild(ELITES[:1])
+    lonely = decide(1, 5, alone, (), told(alone))
     assert (lonely.parent, lonely.inspirations) == ("best", ())
 
 
 def test_the_same_state_decides_the_same_whatever_was_decided_before() -> None:
     whole = decisions(Archive.rebuild(ELITES), ("f",), 50)
-    backwards = [decide(1, n, Archive.rebuild(reversed(ELITES)), ("f",)) for n in reversed(range(50))]
+    other = Archive.rebuild(reversed(ELITES))
+    backwards = [decide(1, n, other, ("f",), told(other)) for n in reversed(range(50))]
     assert whole == backwards[::-1]
 
 
@@ -75,3 +88,13 @@ def test_model_seeds_differ_by_ordinal_and_fit_63_bits() -> None:
     seeds = [d.seed for d in decisions(Archive(), (), 500)]
     assert len(set(seeds)) == 500
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_starts_from_nothing_and_mends_its_own_share(name: str) -> None:
+    strategy = make_strategy(name, 1)
+    assert decide(1, 0, Archive(), (), strategy).kind == "first"
+    mended = decide(1, 0, Archive(), ("f",), strategy)
+    assert (mended.kind, mended.parent) == (("repair", "f") if strategy.repair_share else ("first", None))
+    kinds = Counter(d.kind for d in decisions(Archive.rebuild(ELITES), ("f",), 400, name=name))
+    assert 0.2 < kinds["repair"] / 400 < 0.4 or (strategy.repair_share == kinds["repair"] == 0)

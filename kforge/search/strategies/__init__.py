@@ -1,0 +1,1 @@
+"""Who chooses parents: one class per strategy, by name in ``registry``."""
