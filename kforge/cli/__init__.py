@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from kforge import __version__
-from kforge.cli import doctor, evaluate, evolve, export, report, store, tasks
+from kforge.cli import bench, doctor, evaluate, evolve, export, report, store, tasks
 from kforge.cli.output import Interrupted, bug, open_standard_streams, report_error
 from kforge.errors import InfraError, KforgeError, UsageError
 
@@ -34,6 +34,7 @@ app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(shown: bool) -> None:

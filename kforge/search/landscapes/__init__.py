@@ -1,0 +1,1 @@
+"""Recorded performance landscapes, and the search strategies compared on them."""
