@@ -202,17 +202,21 @@ def _print_criteria(bench: SearchBench, arm: str) -> None:
     ]
     headings = ("", "criterion", "family", "steps", "evals", "against", "difference")
     print_table(headings, rows, f"\ncriteria of a default strategy: {arm}")
-    counts = {other: _count(bench.criteria(other)) for other in bench.plan.arms}
-    most = max(counts, key=lambda other: counts[other])
-    said = "by the bounds {} of {} are met, by the means {}"
-    bounds, by_means = counts[arm]
-    print(f"{arm}: {said.format(bounds, len(criteria), by_means)}")
-    if counts[most] > counts[arm]:
-        print(f"{most} meets more: {said.format(counts[most][0], len(criteria), counts[most][1])}")
+    met, by_mean = sum(c.met for c in criteria), sum(c.met_by_mean for c in criteria)
+    print(f"{arm}: by the bounds {met} of {len(criteria)} are met, by the means {by_mean}")
+    if len(bench.comparisons) > 1:
+        print(f"all met by the bounds, everywhere: {_passing(bench, bench.comparisons)}")
+    for comparison in bench.comparisons:
+        where = f"{comparison.setting.steps} steps, {comparison.setting.workers} at a time"
+        print(f"all met by the bounds, {where}: {_passing(bench, (comparison,))}")
 
 
-def _count(criteria: tuple[Criterion, ...]) -> tuple[int, int]:
-    return sum(criterion.met for criterion in criteria), sum(criterion.met_by_mean for criterion in criteria)
+def _passing(bench: SearchBench, comparisons: tuple[Comparison, ...]) -> str:
+    """The arms that meet every criterion; an arm that is compared with itself is not below itself."""
+    from kforge.search.landscapes.criteria import judge
+
+    passing = [arm for arm in bench.plan.arms if all(c.met for held in comparisons for c in judge(held, arm))]
+    return ", ".join(passing) or "no strategy"
 
 
 def _verdict(criterion: Criterion) -> str:

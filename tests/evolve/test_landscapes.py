@@ -102,14 +102,15 @@ def test_a_cache_is_read(tmp_path: Path) -> None:
         cache(
             {"x": 1, "y": 1, "time": 5.0, "times": [5.0, 5.5], "GFLOP/s": 3.0},
             {"x": 1, "y": 2, "time": 1e20},
-            {"x": 2, "y": 1, "time": "RuntimeFailedConfig", "times": []},
+            {"x": 2, "y": 1, "time": None, "times": None},
+            {"x": 3, "y": 1, "time": "RuntimeFailedConfig", "times": []},
             {"x": 2, "y": 2, "time": 4.0},
         ),
     )
     landscape = read_landscape(path)
     assert (landscape.name, landscape.optimum) == ("mine-gpu", 4.0)
-    assert landscape.means.tolist() == [5.0, math.inf, math.inf, 4.0]
-    assert landscape.runtimes.tolist() == [5.0, 5.5, math.inf, math.inf, 4.0]
+    assert landscape.means.tolist() == [5.0, math.inf, math.inf, math.inf, 4.0]
+    assert landscape.runtimes.tolist() == [5.0, 5.5, math.inf, math.inf, math.inf, 4.0]
 
 
 BAD: dict[str, tuple[str, object, str]] = {

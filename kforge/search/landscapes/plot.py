@@ -15,8 +15,8 @@ from kforge.search.strategies.registry import SHIPPED
 WIDTH, HEIGHT = 760.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 150.0, 14.0, 36.0
 LINE_HEIGHT = 14.0
-# Scores below this are far from everything of interest.
-LOWEST_SCORE = -1.0
+# Scores below this are far from everything of interest, and are drawn as this.
+LOWEST = -1.0
 _CLASSES = {SHIPPED: "shipped", GREEDY: "greedy", PLAIN: "plain"}
 _CSS = """
 :root { color-scheme: light dark; }
@@ -45,14 +45,14 @@ def page_of(comparisons: Sequence[Comparison]) -> str:
         parts.append("<h3>Fraction of the optimum</h3>")
         parts.append(_drawing(comparison.arms, comparison.curves, f"Fraction of the optimum, {where}"))
         parts.append("<h3>Random-relative score: 0 is random search, 1 the optimum</h3>")
-        scores = np.maximum(comparison.score_curves, LOWEST_SCORE)
-        parts.append(_drawing(comparison.arms, scores, f"Random-relative score, {where}"))
+        title = f"Random-relative score, {where}"
+        parts.append(_drawing(comparison.arms, comparison.score_curves, title))
     return "\n".join([*parts, "</body></html>\n"])
 
 
 def _drawing(arms: Sequence[str], curves: Array, title: str) -> str:
     finite = curves[np.isfinite(curves)]
-    low = float(finite.min()) if finite.size else 0.0
+    low = max(LOWEST, float(finite.min())) if finite.size else 0.0
     return "\n".join(
         [
             f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(title)}">',
@@ -68,8 +68,8 @@ def _x(evaluation: float, last: int) -> float:
 
 
 def _y(value: float, low: float) -> float:
-    """``low`` at the bottom, 1 at the top."""
-    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / max(1e-9, 1.0 - low)
+    """``low`` and less at the bottom, 1 at the top."""
+    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (max(value, low) - low) / max(1e-9, 1.0 - low)
 
 
 def _axes(last: int, low: float) -> Iterator[str]:

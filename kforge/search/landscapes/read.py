@@ -29,12 +29,12 @@ _Names = Annotated[list[str], Field(min_length=1, max_length=MAX_PARAMETERS)]
 
 
 class _Times(BaseModel):
-    runtimes: list[float] = []
+    runtimes: list[float] | None = None
 
 
 class _Measurement(BaseModel):
     name: str
-    value: float | str
+    value: float | str | None = None
 
 
 class _Result(BaseModel):
@@ -55,7 +55,7 @@ class _Results(BaseModel):
 class _Cached(BaseModel, extra="allow"):
     """One configuration of a cache; its parameters are among the keys that are not named here."""
 
-    time: float | str
+    time: float | str | None
     times: list[float] | None = None
 
 
@@ -153,7 +153,7 @@ def _rows_of_results(path: Path, document: _Results) -> list[_Row]:
             if not found:
                 raise _unusable(path, f"is wrong at results.{number}.measurements: none is called time")
             mean = _time(found[0])
-        rows.append((result.configuration, mean, result.times.runtimes))
+        rows.append((result.configuration, mean, result.times.runtimes or []))
     return rows
 
 
@@ -171,9 +171,9 @@ def _rows_of_cache(path: Path, document: _Cache) -> list[_Row]:
     return rows
 
 
-def _time(value: float | str) -> float:
+def _time(value: float | str | None) -> float:
     """A mean time; infinite where a word, or a time that is none, says that the configuration failed."""
-    if isinstance(value, str) or not 0 < value < FAILED_TIME:
+    if value is None or isinstance(value, str) or not 0 < value < FAILED_TIME:
         return math.inf
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -99,7 +100,7 @@ def run_all(
             done[job] = _run(job)
             progress(len(done), len(jobs))
         return done
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin, (plan, tuple(landscapes)))
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin_child, (plan, tuple(landscapes)))
     try:
         futures = {pool.submit(_run, job): job for job in jobs}
         for future in as_completed(futures):
@@ -119,6 +120,11 @@ _held: list[tuple[Plan, tuple[Landscape, ...]]] = []
 def _begin(plan: Plan, landscapes: tuple[Landscape, ...]) -> None:
     _held[:] = [(plan, landscapes)]
     _ground.cache_clear()
+
+
+def _begin_child(plan: Plan, landscapes: tuple[Landscape, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the pool
+    _begin(plan, landscapes)
 
 
 @cache
