@@ -274,7 +274,7 @@ def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def kernelbench_verdict(output: Tensor, eager: Tensor, atol: float, rtol: float) -> bool:
     """KernelBench's own comparison: ``allclose`` against eager at the task's tolerance."""
-    if output.dtype != eager.dtype:
+    if output.dtype != eager.dtype or not eager.is_floating_point():
         output, eager = output.double(), eager.double()
     if not (_all_finite(output) and _all_finite(eager)):
         return bool(torch.allclose(output, eager, atol=atol, rtol=rtol))

@@ -56,6 +56,7 @@ def told(kforge: Terminal, *store: str) -> list[Any]:
     return rows
 
 
+@pytest.mark.slow
 def test_a_run_is_answered_elsewhere_and_goes_on_there(kforge: Terminal) -> None:
     box, home = kforge.cwd / "box", kforge.cwd / "home"
     run = ("--store", "box/runs.sqlite", "--stop-when-waiting", "--json")

@@ -174,6 +174,7 @@ def test_a_dry_run_prices_and_stores_nothing(kforge: Terminal) -> None:
     assert not (Path(kforge.env["KFORGE_HOME"]) / "kforge.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_a_search_from_own_kernels_goes_on_when_events_cannot_be_written(kforge: Terminal) -> None:
     (kforge.cwd / "own.py").write_text(CANDIDATE.replace("FACTOR", "2.0f"))
     done = kforge(

@@ -43,6 +43,7 @@ def environment_without_heavy_packages(place: Path) -> Path:
     return made / "bin" / "python"
 
 
+@pytest.mark.slow
 @pytest.mark.sycl
 def test_eval_needs_no_heavy_package(tmp_path: Path) -> None:
     python = environment_without_heavy_packages(tmp_path)

@@ -57,9 +57,7 @@ SYCL: dict[tuple[str, str], tuple[str, ...]] = {
     (LARGEST, "full"): ("largest_last",),
     (HALF, "full"): ("half_product",),
 }  # fmt: skip
-QUICK = frozenset(
-    ["rows_in_place", "rows_many_launches", "rows_welford", "largest_last", "moments_two_outputs"]
-)
+QUICK = frozenset(["rows_in_place", "rows_many_launches", "rows_welford"])
 # (task, size): file names below cuda/; those of tests/gpu/candidates come from its own table.
 CUDA: dict[tuple[str, str], tuple[str, ...]] = {
     ("kb/L1/19", "small"): (

@@ -141,6 +141,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_builds_overlap_with_a_measurement_and_the_device_is_never_shared(cache: Path) -> None:
     async def scenario(pool: LocalPool) -> None:
         good = await built(pool, GOOD)
