@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import select
 import signal
 import time
 import weakref
@@ -23,6 +24,7 @@ from kforge.eval.runner_main import GO, NOOP
 from kforge.types import CheckFailure
 
 REPLY_BYTES = 64 * 1024
+SEND_LIMIT_S = 10.0
 
 
 class RunnerFailed(Exception):
@@ -172,7 +174,13 @@ class RunnerClient:
         return Sample(wall_us, device_us, word == b"ok")
 
     def _send(self, data: bytes) -> None:
+        """One frame; a runner that answers without reading would let a sender wait for ever."""
+        room = select.poll()
         try:
+            room.register(self._connection.fileno(), select.POLLOUT)
+            if not room.poll(SEND_LIMIT_S * 1e3):
+                self.kill()
+                raise RunnerHung(f"no request was read within {SEND_LIMIT_S:g} s", SEND_LIMIT_S)
             self._connection.send_bytes(data)
         except OSError as error:
             raise self._died() from error
