@@ -17,7 +17,7 @@ from kforge.search.landscapes.criteria import GREEDY, PLAIN, Criterion, judge
 from kforge.search.landscapes.landscape import Landscape
 from kforge.search.landscapes.read import read_landscapes
 from kforge.search.landscapes.runs import ARMS, CONTROL, STEPS, Plan, Setting, run_all
-from kforge.search.strategies.registry import DEFAULT, SHIPPED
+from kforge.search.strategies.registry import SHIPPED, strategy_named
 
 MAX_SEEDS, MAX_EVALS, MAX_WORKERS = 100_000, 10_000, 1024
 
@@ -49,12 +49,7 @@ def search_plan(
     Raises:
         UsageError: an option has a value that it cannot have.
     """
-    arms = tuple(dict.fromkeys(SHIPPED if name == DEFAULT else name for name in strategies)) or ARMS
-    for arm in arms:
-        if arm not in ARMS:
-            raise UsageError(
-                f"--strategy {arm!r} is unknown.", f"use --strategy {DEFAULT}, or one of {', '.join(ARMS)}"
-            )
+    arms = tuple(dict.fromkeys(strategy_named(name, ARMS) for name in strategies)) or ARMS
     if not 2 <= seeds <= MAX_SEEDS:
         raise UsageError(f"--seeds {seeds} is not from 2 to {MAX_SEEDS}.", "use --seeds 500")
     if not evals or not all(1 <= n <= MAX_EVALS for n in evals):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from kforge.clock import decision_rng
@@ -36,16 +36,20 @@ SHIPPED = "harmonic"
 BEFORE_STRATEGIES = "mixed"
 
 
-def strategy_named(name: str) -> str:
+def strategy_named(name: str, among: Collection[str] = STRATEGIES) -> str:
     """The name that a run stores: ``default`` becomes the strategy that it stands for.
+
+    Args:
+        name: as it was asked for.
+        among: those that there are.
 
     Raises:
         UsageError: there is no such strategy.
     """
     found = SHIPPED if name == DEFAULT else name
-    if found not in STRATEGIES:
+    if found not in among:
         raise UsageError(
-            f"--strategy {name!r} is unknown.", f"use --strategy {DEFAULT}, or one of {', '.join(STRATEGIES)}"
+            f"--strategy {name!r} is unknown.", f"use --strategy {DEFAULT}, or one of {', '.join(among)}"
         )
     return found
 
